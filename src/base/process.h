@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Going to the background, readiness, and signals. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+/* Forks.  Returns in the child, which has a pipe to its parent; the parent waits there
+ * until the child says im_process_ready or dies, and exits with 0 or the child's status
+ * (at least 1); it never returns.  To be called before any thread exists. */
+bool im_process_background (GError **error);
+
+/* In the child of im_process_background: leaves the session and the directory, points
+ * the standard streams at /dev/null, lets messages go to the log, and releases the
+ * parent with status 0.  Elsewhere: does nothing.  Called once, when all is ready. */
+void im_process_ready (void);
+
+/* Blocks the signals that a server handles, in this thread and all it will make, and
+ * ignores SIGPIPE.  To be called before any thread exists. */
+void im_process_block_signals (void);
+
+/* In a child about to exec: undoes im_process_block_signals. */
+void im_process_restore_signals (void);
+
+/* Starts the thread that takes SIGTERM, SIGINT and SIGHUP and calls STOP (data, signal)
+ * for each, on that thread. */
+void im_process_watch_signals (void (*stop) (void *data, int signal), void *data);
+
+/* Ends and joins that thread; nothing happens where there is none. */
+void im_process_unwatch_signals (void);
+
+/* Raises the number of open files to the hard limit. */
+void im_process_raise_file_limit (void);

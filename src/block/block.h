@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* ImBlock: a disk, as a mapping from its bytes to where they are.
+ *
+ *      exporter ──► im_block_pread ──► im_block_map ──► driver's map ─┐
+ *                        │                  ▲                        │ PARENT
+ *                        │                  └──── parent's map ◄─────┘
+ *                        ├── ZERO ────► memset
+ *                        ├── FILE ────► im_file_preadv
+ *                        ├── CHUNK ───► chunk engine ──► codec
+ *                        └── DAMAGED ─► error
+ *
+ * A driver answers one question, map.  The functions here own the contract: they check
+ * every range before a driver sees it and every answer after, and no other code does.
+ * All are safe from any thread while the caller holds a reference. */
+#pragma once
+
+#include "block/chunk.h"
+#include "block/file.h"
+#include "block/table-cache.h"
+
+typedef struct ImBlock ImBlock;
+
+typedef enum {
+  IM_EXTENT_ZERO,    /* nowhere: zeros */
+  IM_EXTENT_FILE,    /* these very bytes of a file */
+  IM_EXTENT_CHUNK,   /* in a compressed chunk; one extent is within one chunk */
+  IM_EXTENT_PARENT,  /* a driver's answer only: ask the parent, at the same offset */
+  IM_EXTENT_DAMAGED, /* the table entry makes no sense */
+} ImExtentKind;
+
+/* Where one run of a block's bytes is. */
+typedef struct {
+  uint64_t offset, length; /* in the block that was asked; length ≥ 1 */
+  ImExtentKind kind;
+  unsigned depth;     /* 0: this image, 1: its parent, … */
+  bool allocated;     /* some image of the chain holds it, be it as zeros */
+  bool stable;        /* keeps its meaning for as long as the block is open */
+  ImFile *file;       /* FILE: borrowed from the block */
+  uint64_t at;        /* FILE: offset of the first byte in it.  CHUNK: see chunk.
+                       * DAMAGED: where in the image the bad entry is */
+  ImChunkRef chunk;   /* CHUNK */
+  uint32_t within;    /* CHUNK: the first byte's place among the plain ones */
+  const char *reason; /* DAMAGED: static text, "not aligned to the cluster size" */
+  uint64_t entry;     /* DAMAGED: the entry's value */
+} ImExtent;
+
+typedef enum {
+  /* For reading: where the bytes are, by the tables alone. */
+  IM_MAP_WHERE = 0,
+  /* For block status, SEEK_HOLE, st_blocks: also look for holes beneath FILE extents. */
+  IM_MAP_ZEROES = 1 << 0,
+  /* Answer from memory or fail with IM_ERROR_WOULD_BLOCK. */
+  IM_MAP_NOWAIT = 1 << 1,
+} ImMapFlags;
+
+/* What all images of one chain, and all their parents, share.  Outlives them. */
+typedef struct {
+  ImPool *pool; /* may be NULL */
+  ImTableCache *tables;
+  ImChunkEngine *chunks;
+} ImResources;
+
+/* A driver's side.  Every function may be called from any thread at any time between
+ * im_block_init and free. */
+typedef struct {
+  const char *name;
+  /* The caller promises: LENGTH ≥ 1, [OFFSET, OFFSET + LENGTH) lies in the disk, N ≥ 1.
+   * The driver promises: on success 1 ≤ *ret_n ≤ N extents, the first beginning at
+   * OFFSET, each the next's neighbour, none past OFFSET + LENGTH; they may cover less
+   * than all.  A bad table entry is a DAMAGED extent; failure is for tables that could
+   * not be read.  Every field that the kind gives a meaning is set, depth 0. */
+  bool (*map) (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
+               ImExtent *extents, size_t n, size_t *ret_n, GError **error);
+  /* Facts of this image alone for --info: a floating or full a{sv}, keys in kebab-case;
+   * sizes and counts as "t" or "u", addresses as "s" in hex.  NULL: nothing to tell. */
+  GVariant *(*describe) (ImBlock *block);
+  /* True where holes of the file beneath FILE extents are worth a look with
+   * IM_MAP_ZEROES.  NULL: always. */
+  bool (*looks_beneath) (ImBlock *block);
+  /* Frees what the driver holds and the block itself.  The core drops the parent. */
+  void (*free) (ImBlock *block);
+} ImBlockOps;
+
+/* Drivers embed this as their first member and fill it by im_block_init. */
+struct ImBlock {
+  const ImBlockOps *ops;
+  uint64_t size;             /* bytes, exact; fixed while open */
+  uint32_t preferred;        /* bytes that are good to ask for at once: the cluster */
+  ImBlock *parent;           /* owned; NULL: PARENT reads as zeros */
+  const ImResources *shared; /* borrowed */
+  gint references;           /* atomic */
+  struct ImReadAhead
+      *read_ahead; /* the core's, made at the first sequential CHUNK read */
+};
+
+/* Sets up a block of SIZE bytes with one reference.  Takes PARENT's reference. */
+void im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBlock *parent,
+                    const ImResources *shared);
+
+ImBlock *im_block_ref (ImBlock *block);
+void im_block_unref (ImBlock *block);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImBlock, im_block_unref)
+
+/* Where the bytes [OFFSET, OFFSET + LENGTH) are: 1 ≤ *ret_n ≤ N extents from OFFSET on,
+ * in order, without gaps, neighbours of one kind merged, perhaps covering less than all
+ * (call again).  PARENT never comes out: chains are resolved, with zeros beyond a short
+ * parent.  LENGTH ≥ 1.  Valid for as long as the block is open. */
+bool im_block_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
+                   ImExtent *extents, size_t n, size_t *ret_n, GError **error);
+
+/* Reads exactly LEN bytes.  Outside the disk is IM_ERROR_RANGE. */
+bool im_block_pread (ImBlock *block, void *buf, size_t len, uint64_t offset,
+                     GError **error);
+
+/* True when BUF was filled without waiting for a device, a decoder or a lock; otherwise
+ * BUF is undefined, nothing is said, and im_block_pread tells. */
+bool im_block_pread_nowait (ImBlock *block, void *buf, size_t len, uint64_t offset);
+
+/* A slice [OFFSET, OFFSET + SIZE) of BASE as a disk of its own.  Takes its own reference.
+ * IM_ERROR_RANGE where it is not inside. */
+ImBlock *im_slice_new (ImBlock *base, uint64_t offset, uint64_t size, GError **error);
+
+/* Two extents describe one run: neighbours, same kind, same place continued. */
+bool im_extent_continues (const ImExtent *first, const ImExtent *second);
+
+/* Sets *ret_bytes to an estimate of what the disk occupies, from the extents of ZEROES
+ * maps; bounded work: after MAX_CALLS maps the rest is counted as allocated. */
+bool im_block_allocated_size (ImBlock *block, unsigned max_calls, uint64_t *ret_bytes,
+                              GError **error);

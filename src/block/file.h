@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The file leaf: what an image's bytes lie in.  Regular files and block devices; later
+ * leaves (segments, remote ones) need not have a descriptor.  Thread-safe once open. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+typedef struct ImFile ImFile;
+
+/* Opens PATH with O_RDONLY.  A directory, FIFO, socket or character device is refused
+ * without blocking on it.  PATH is kept, made absolute, for messages and relative names.
+ */
+ImFile *im_file_open_read_only (const char *path, GError **error);
+
+ImFile *im_file_ref (ImFile *file);
+void im_file_unref (ImFile *file);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImFile, im_file_unref)
+
+const char *im_file_path (const ImFile *file);
+
+/* Bytes, exactly, as found when it was opened; a block device's own size. */
+uint64_t im_file_size (const ImFile *file);
+
+/* The descriptor, or -1 for a leaf without one.  Stays the file's. */
+int im_file_fd (const ImFile *file);
+
+/* What fstat said when it was opened. */
+const struct stat *im_file_stat (const ImFile *file);
+
+/* True where reading a hole is possible at all, that is for regular files. */
+bool im_file_has_holes (const ImFile *file);
+
+/* Reads exactly LEN bytes at OFFSET.  What lies past im_file_size reads as zeros; a file
+ * that turned out shorter than that since it was opened is an I/O error. */
+bool im_file_pread (ImFile *file, void *buf, size_t len, uint64_t offset, GError **error);
+
+/* The same into several buffers; IOV is changed while it works.  N ≤ IM_FILE_IOV_MAX. */
+#define IM_FILE_IOV_MAX 1024
+bool im_file_preadv (ImFile *file, struct iovec *iov, size_t n, uint64_t offset,
+                     GError **error);
+
+/* True when all LEN bytes could be read without waiting for the device; false otherwise,
+ * and also on any error, with the buffer's contents undefined. */
+bool im_file_pread_nowait (ImFile *file, void *buf, size_t len, uint64_t offset);
+
+/* Is OFFSET in data or in a hole, and how many bytes of the LEN from there are the same?
+ * SEEK_DATA and SEEK_HOLE; what cannot be told is data; past the end is a hole.
+ * *ret_run ≥ 1 where LEN ≥ 1. */
+void im_file_find_run (ImFile *file, uint64_t offset, uint64_t len, bool *ret_data,
+                       uint64_t *ret_run);

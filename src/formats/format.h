@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a format driver is, and the table of them.  To add one: a layout file, a map
+ * function, an entry in formats.c (docs/HACKING.md has the six steps). */
+#pragma once
+
+#include "block/block.h"
+
+/* What probing looks at: the first and the last bytes of a file. */
+typedef struct {
+  const uint8_t *head;
+  size_t head_len;
+  const uint8_t *tail;
+  size_t tail_len;
+  uint64_t file_size;
+} ImProbeInput;
+
+#define IM_PROBE_HEAD 4096u
+#define IM_PROBE_TAIL 4096u
+
+typedef struct ImOpenContext ImOpenContext;
+
+/* What a driver is given to open an image; const, and valid during the open alone. */
+struct ImOpenContext {
+  const ImResources *shared;
+  const char *snapshot_id;   /* -l: NULL or what must match; with both, both must */
+  const char *snapshot_name; /* -l */
+  const char *snapshot_any;  /* -l ID_OR_NAME: an id is looked for first, then a name */
+  /* Opens the parent that the image at FROM names NAME; FORMAT is what the image says
+   * it is, or NULL: probe.  A relative NAME is relative to FROM's folder.  Returns NULL
+   * without error where --backing=none forbids parents: the image then reads as if it had
+   * none. */
+  ImBlock *(*open_parent) (const ImOpenContext *context, ImFile *from, const char *name,
+                           const char *format, GError **error);
+  /* Opens a further file of the same image, such as a data file, by the same rules. */
+  ImFile *(*open_file) (const ImOpenContext *context, ImFile *from, const char *name,
+                        GError **error);
+};
+
+typedef struct {
+  const char *name;        /* for -f */
+  const char *alias;       /* another name that -f takes, or NULL */
+  const char *description; /* one line for -f help */
+  /* True when the signature is there, whether or not the rest holds.  NULL: never
+   * probed.  A pure function. */
+  bool (*probe) (const ImProbeInput *input);
+  /* Opens.  FILE is borrowed; the driver takes its own reference.  Nothing is written.
+   * Errors name field, value and bound; the caller prefixes the path. */
+  ImBlock *(*open) (ImFile *file, const ImOpenContext *context, GError **error);
+  bool has_snapshots; /* understands the snapshot fields of the context */
+} ImFormat;
+
+/* All formats, in the order in which they are probed, ended by NULL. */
+const ImFormat *const *im_formats (void);
+
+/* By name or alias; NULL: there is none. */
+const ImFormat *im_format_by_name (const char *name);
+
+/* The first whose signature is there; raw where none is. */
+const ImFormat *im_format_probe (const ImProbeInput *input);

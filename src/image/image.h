@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From a path to a disk: file, lock, probe, format, parents. */
+#pragma once
+
+#include "formats/format.h"
+
+typedef enum {
+  IM_BACKING_FOLLOW, /* open the parents that images name */
+  IM_BACKING_NONE,   /* read every image as if it had none */
+  IM_BACKING_UNDER,  /* only parents below a folder */
+} ImBackingPolicy;
+
+typedef struct {
+  const char *format; /* -f; NULL: probe */
+  const char *snapshot_id, *snapshot_name, *snapshot_any;
+  ImBackingPolicy backing;
+  const char *backing_dir; /* IM_BACKING_UNDER */
+  bool force_share;        /* -U: take no locks, mind nobody's */
+} ImOpenOptions;
+
+/* One opened image: what its path led to. */
+typedef struct {
+  char *path; /* as the user gave it */
+  ImFile *file;
+  const ImFormat *format; /* what it turned out to be */
+  bool probed;            /* found by probing, not by -f */
+  ImBlock *disk;
+} ImImage;
+
+/* Parents deeper than this are taken for a loop that hides behind links. */
+#define IM_IMAGE_MAX_DEPTH 64
+
+ImImage *im_image_open (const char *path, const ImOpenOptions *options,
+                        const ImResources *shared, GError **error);
+void im_image_free (ImImage *image);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImImage, im_image_free)
+
+/* The pool, the table cache and the chunk cache, made together; to be made after any
+ * fork and freed after the last image. */
+ImResources *im_resources_new (uint64_t metadata_cache, uint64_t chunk_cache);
+void im_resources_free (ImResources *shared);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImResources, im_resources_free)

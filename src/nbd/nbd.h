@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The NBD exporter. */
+#pragma once
+
+#include "export/export.h"
+
+typedef struct {
+  const char *socket_path;  /* -k, absolute; NULL: TCP */
+  const char *bind;         /* -b; a name or an address, IPv4 or IPv6 */
+  const char *port;         /* -p, in decimal */
+  const char *export_name;  /* -x: the disk's name; "" by default */
+  const char *description;  /* -D, or NULL */
+  unsigned max_clients;     /* -e; 0: no limit */
+  bool persistent;          /* -t */
+  unsigned handshake_limit; /* seconds; 0: none */
+} ImNbdOptions;
+
+typedef struct ImNbdServer ImNbdServer;
+
+/* Binds and listens; nobody is served yet.  SET and SHARED are borrowed and outlive it.
+ */
+ImNbdServer *im_nbd_server_new (const ImExportSet *set, const ImResources *shared,
+                                const ImNbdOptions *options, GError **error);
+void im_nbd_server_free (ImNbdServer *server);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImNbdServer, im_nbd_server_free)
+
+/* Serves until im_nbd_server_stop, or until the last client has left where it is not
+ * persistent.  True: it ended in order. */
+bool im_nbd_server_run (ImNbdServer *server, GError **error);
+
+/* Makes run return soon: stop listening, finish what is in flight, hang up.  Any thread,
+ * more than once. */
+void im_nbd_server_stop (ImNbdServer *server);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What is known of an image and its partitions, as text and as JSON. */
+#pragma once
+
+#include "image/image.h"
+#include "partition/partition.h"
+
+/* Every function returns text that the caller frees. */
+
+/* --list, for people; ends with a newline. */
+char *im_report_list (const ImImage *image, const ImPartitionTable *table);
+/* --list --json: a superset of what `sfdisk --json` prints. */
+char *im_report_list_json (const ImImage *image, const ImPartitionTable *table,
+                           GError **error);
+/* --info, for people. */
+char *im_report_info (const ImImage *image);
+/* --info --json and info.json: partitions included.  TABLE may be NULL. */
+char *im_report_info_json (const ImImage *image, const ImPartitionTable *table,
+                           GError **error);
+
+/* True in a build with json-glib; without it the JSON functions fail and say so. */
+bool im_report_has_json (void);
