@@ -17,6 +17,7 @@
 #include "block/chunk.h"
 #include "block/file.h"
 #include "block/table-cache.h"
+#include <stdatomic.h>
 
 typedef struct ImBlock ImBlock;
 
@@ -88,9 +89,9 @@ struct ImBlock {
   uint32_t preferred;        /* bytes that are good to ask for at once: the cluster */
   ImBlock *parent;           /* owned; NULL: PARENT reads as zeros */
   const ImResources *shared; /* borrowed */
-  gint references;           /* atomic */
-  struct ImReadAhead
-      *read_ahead; /* the core's, made at the first sequential CHUNK read */
+  atomic_uint references;
+  /* The core's, made when a CHUNK is first read. */
+  _Atomic (struct ImReadAhead *) read_ahead;
 };
 
 /* Sets up a block of SIZE bytes with one reference.  Takes PARENT's reference. */

@@ -16,7 +16,6 @@ typedef enum {
 } ImLockPermission;
 
 /* Takes on FD the locks that USED and DENIED (bits 1 << ImLockPermission) ask for, or
- * fails with IM_ERROR_LOCKED naming PATH and what the other side holds.  They last until
- * the last copy of FD is closed.  Where the file system has no such locks, true.  */
-bool im_lock_image (int fd, const char *path, unsigned used, unsigned denied,
-                    GError **error);
+ * fails with IM_ERROR_LOCKED that tells what the other side holds.  They last until the
+ * last copy of FD is closed.  True also where the file system has no such locks. */
+bool im_lock_image (int fd, unsigned used, unsigned denied, GError **error);

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Background, readiness, signals. */
+#include "base/process.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The child's end of the pipe to the waiting parent; -1 where there is none. */
+static int ready_fd = -1;
+
+/* Waits for the child's word and exits with its status. */
+static _Noreturn void
+wait_for_child (int fd, pid_t child)
+{
+  char byte;
+  ssize_t n;
+  do
+    n = read (fd, &byte, 1);
+  while (n < 0 && errno == EINTR);
+  if (n == 1)
+    _exit (EXIT_SUCCESS);
+
+  /* The pipe closed without a word: the child has failed, and has said why itself. */
+  int status;
+  while (waitpid (child, &status, 0) < 0)
+    if (errno != EINTR)
+      _exit (EXIT_FAILURE);
+  if (WIFSIGNALED (status))
+    im_log_error ("the background process died of signal %d (%s)", WTERMSIG (status),
+                  strsignal (WTERMSIG (status)));
+  _exit (WIFEXITED (status) && WEXITSTATUS (status) != 0 ? WEXITSTATUS (status)
+                                                         : EXIT_FAILURE);
+}
+
+bool
+im_process_background (GError **error)
+{
+  int fds[2];
+  if (pipe2 (fds, O_CLOEXEC) < 0) {
+    im_set_errno (error, errno, "pipe");
+    return false;
+  }
+  pid_t pid = fork ();
+  if (pid < 0) {
+    im_set_errno (error, errno, "fork");
+    close (fds[0]);
+    close (fds[1]);
+    return false;
+  }
+  if (pid > 0) {
+    close (fds[1]);
+    wait_for_child (fds[0], pid);
+  }
+  close (fds[0]);
+  ready_fd = fds[1];
+  return true;
+}
+
+void
+im_process_ready (void)
+{
+  if (ready_fd < 0)
+    return;
+  setsid ();
+  if (chdir ("/") < 0)
+    im_log_warning ("cannot change to /: %s", g_strerror (errno));
+  im_log_detach ();
+  int null = open ("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
+    dup2 (null, fd);
+  if (null > STDERR_FILENO)
+    close (null);
+  /* A parent that was killed meanwhile has nobody to tell. */
+  if (write (ready_fd, "", 1) < 0)
+    im_log_verbose (1, "the command that started this has gone");
+  close (ready_fd);
+  ready_fd = -1;
+}
+
+static void
+handled_signals (sigset_t *set)
+{
+  sigemptyset (set);
+  sigaddset (set, SIGTERM);
+  sigaddset (set, SIGINT);
+  sigaddset (set, SIGHUP);
+}
+
+void
+im_process_block_signals (void)
+{
+  sigset_t set;
+  handled_signals (&set);
+  pthread_sigmask (SIG_BLOCK, &set, NULL);
+  signal (SIGPIPE, SIG_IGN);
+}
+
+void
+im_process_restore_signals (void)
+{
+  sigset_t set;
+  handled_signals (&set);
+  pthread_sigmask (SIG_UNBLOCK, &set, NULL);
+  signal (SIGPIPE, SIG_DFL);
+}
+
+/* The thread that takes signals; the main thread starts and ends it. */
+static struct {
+  bool running;
+  pthread_t thread;
+  int end_fd; /* an eventfd: readable when the thread is to end */
+  void (*stop) (void *data, int signal);
+  void *data;
+} watcher;
+
+static void *
+watch_signals (void *unused)
+{
+  sigset_t set;
+  handled_signals (&set);
+  int fd = signalfd (-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  struct pollfd polls[] = {{.fd = fd, .events = POLLIN},
+                           {.fd = watcher.end_fd, .events = POLLIN}};
+  while (fd >= 0) {
+    if (poll (polls, G_N_ELEMENTS (polls), -1) < 0)
+      continue;
+    if (polls[1].revents)
+      break;
+    struct signalfd_siginfo info;
+    if (read (fd, &info, sizeof info) == (ssize_t)sizeof info)
+      watcher.stop (watcher.data, (int)info.ssi_signo);
+  }
+  if (fd >= 0)
+    close (fd);
+  return NULL;
+}
+
+void
+im_process_watch_signals (void (*stop) (void *data, int signal), void *data)
+{
+  watcher.stop = stop;
+  watcher.data = data;
+  watcher.end_fd = eventfd (0, EFD_CLOEXEC);
+  watcher.running = watcher.end_fd >= 0 &&
+                    pthread_create (&watcher.thread, NULL, watch_signals, NULL) == 0;
+  if (!watcher.running)
+    g_error ("cannot create the signal thread");
+}
+
+void
+im_process_unwatch_signals (void)
+{
+  if (!watcher.running)
+    return;
+  eventfd_write (watcher.end_fd, 1);
+  pthread_join (watcher.thread, NULL);
+  close (watcher.end_fd);
+  watcher.running = false;
+}
+
+void
+im_process_raise_file_limit (void)
+{
+  struct rlimit limit;
+  if (getrlimit (RLIMIT_NOFILE, &limit) < 0)
+    return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit (RLIMIT_NOFILE, &limit);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The core of a block: the contract of map, chains of parents, and lifetimes. */
+#include "block/block.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "block/read-ahead.h"
+
+void
+im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBlock *parent,
+               const ImResources *shared)
+{
+  block->ops = ops;
+  block->size = size;
+  block->preferred = 4096;
+  block->parent = parent;
+  block->shared = shared;
+  atomic_init (&block->references, 1);
+  atomic_init (&block->read_ahead, NULL);
+}
+
+ImBlock *
+im_block_ref (ImBlock *block)
+{
+  atomic_fetch_add (&block->references, 1);
+  return block;
+}
+
+void
+im_block_unref (ImBlock *block)
+{
+  /* A loop, so that a long chain does not become a deep recursion. */
+  while (block && atomic_fetch_sub (&block->references, 1) == 1) {
+    ImBlock *parent = block->parent;
+    im_read_ahead_free (atomic_load (&block->read_ahead));
+    block->ops->free (block);
+    block = parent;
+  }
+}
+
+static bool
+check_range (const ImBlock *block, uint64_t offset, uint64_t length, GError **error)
+{
+  if (im_range_fits (offset, length, block->size))
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_RANGE,
+               "%" G_GUINT64_FORMAT " bytes at offset %" G_GUINT64_FORMAT
+               " are not inside the disk (%" G_GUINT64_FORMAT " bytes)",
+               length, offset, block->size);
+  return false;
+}
+
+bool
+im_extent_continues (const ImExtent *first, const ImExtent *second)
+{
+  if (first->offset + first->length != second->offset || first->kind != second->kind ||
+      first->depth != second->depth || first->allocated != second->allocated ||
+      first->stable != second->stable)
+    return false;
+  switch (first->kind) {
+  case IM_EXTENT_ZERO:
+    return true;
+  case IM_EXTENT_FILE:
+    return first->file == second->file && first->at + first->length == second->at;
+  case IM_EXTENT_CHUNK:
+    return first->chunk.file == second->chunk.file &&
+           first->chunk.at == second->chunk.at &&
+           first->within + first->length == second->within;
+  case IM_EXTENT_DAMAGED:
+    return first->at == second->at && first->reason == second->reason;
+  case IM_EXTENT_PARENT:
+    break;
+  }
+  return false;
+}
+
+/* Extents being put together for a caller. */
+typedef struct {
+  ImExtent *extents;
+  size_t n, max;
+} ExtentList;
+
+/* Appends or merges; false when there is no room. */
+static bool
+push (ExtentList *list, const ImExtent *extent)
+{
+  if (list->n > 0 && im_extent_continues (&list->extents[list->n - 1], extent)) {
+    list->extents[list->n - 1].length += extent->length;
+    return true;
+  }
+  if (list->n == list->max)
+    return false;
+  list->extents[list->n++] = *extent;
+  return true;
+}
+
+/* Pushes a FILE extent cut into data and holes of its file. */
+static bool
+push_runs (ExtentList *list, const ImExtent *extent)
+{
+  for (uint64_t done = 0, run; done < extent->length; done += run) {
+    bool data;
+    im_file_find_run (extent->file, extent->at + done, extent->length - done, &data,
+                      &run);
+    ImExtent part = *extent;
+    part.offset += done;
+    part.length = run;
+    if (data)
+      part.at += done;
+    else
+      part.kind = IM_EXTENT_ZERO;
+    if (!push (list, &part))
+      return false;
+  }
+  return true;
+}
+
+/* The driver's answer, held against its contract. */
+static bool
+ask_driver (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
+            ImExtent *extents, size_t n, size_t *ret_n, GError **error)
+{
+  if (!block->ops->map (block, offset, length, flags, extents, n, ret_n, error))
+    return false;
+  uint64_t at = offset;
+  bool sound = *ret_n >= 1 && *ret_n <= n;
+  for (size_t i = 0; sound && i < *ret_n; i++) {
+    sound = extents[i].offset == at && extents[i].length >= 1 &&
+            im_range_fits (at - offset, extents[i].length, length);
+    at += extents[i].length;
+  }
+  if (!sound)
+    g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+                 "the %s driver's map of offset %" G_GUINT64_FORMAT " makes no sense",
+                 block->ops->name, offset);
+  return sound;
+}
+
+/* A walk down the chain for one range. */
+typedef struct {
+  ImMapFlags flags;
+  ExtentList list;
+} MapRequest;
+
+static bool
+wants_holes (const MapRequest *request, ImBlock *block, const ImExtent *extent)
+{
+  return (request->flags & IM_MAP_ZEROES) && extent->kind == IM_EXTENT_FILE &&
+         (!block->ops->looks_beneath || block->ops->looks_beneath (block));
+}
+
+/* What a PARENT answer of BLOCK comes to where the parent has nothing to say: zeros, when
+ * there is none or it is shorter.  False: ask the parent for *LENGTH bytes. */
+static bool
+parent_is_zero (const ImBlock *block, ImExtent *extent)
+{
+  const ImBlock *parent = block->parent;
+  if (parent && extent->offset < parent->size) {
+    extent->length = im_min (extent->length, parent->size - extent->offset);
+    return false;
+  }
+  extent->kind = IM_EXTENT_ZERO;
+  return true;
+}
+
+enum { STEP = 16 }; /* extents asked of a driver at a time, on the stack */
+
+/* Resolves [*AT, END) of TOP as far as one answer of a driver goes, and moves *AT on.
+ * Sets *ret_full when the list has no room left. */
+static bool
+resolve_step (MapRequest *request, ImBlock *top, uint64_t *at, uint64_t end,
+              bool *ret_full, GError **error)
+{
+  ImExtent found[STEP];
+  ImBlock *block = top;
+  uint64_t to = end;
+  for (unsigned depth = 0;; depth++) {
+    size_t n;
+    if (!ask_driver (block, *at, to - *at, request->flags, found, STEP, &n, error))
+      return false;
+    for (size_t i = 0; i < n; i++) {
+      ImExtent *extent = &found[i];
+      if (extent->kind == IM_EXTENT_PARENT && !parent_is_zero (block, extent)) {
+        if (i > 0)
+          return true; /* what came before it stands; the walk begins anew here */
+        break;
+      }
+      extent->depth += depth;
+      bool room = wants_holes (request, block, extent)
+                      ? push_runs (&request->list, extent)
+                      : push (&request->list, extent);
+      *ret_full = !room;
+      if (!room)
+        return true;
+      *at = extent->offset + extent->length;
+    }
+    if (found[0].kind != IM_EXTENT_PARENT)
+      return true;
+    to = *at + found[0].length;
+    block = block->parent;
+  }
+}
+
+bool
+im_block_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
+              ImExtent *extents, size_t n, size_t *ret_n, GError **error)
+{
+  if (!check_range (block, offset, length, error))
+    return false;
+  MapRequest request = {.flags = flags, .list = {.extents = extents, .max = n}};
+  uint64_t at = offset, end = offset + length;
+  bool full = false;
+  while (at < end && !full) {
+    g_autoptr (GError) failure = NULL;
+    if (resolve_step (&request, block, &at, end, &full, &failure))
+      continue;
+    /* What is known already is an answer; the error comes again on the next call. */
+    if (request.list.n > 0)
+      break;
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return false;
+  }
+  *ret_n = request.list.n;
+  return true;
+}
+
+bool
+im_block_allocated_size (ImBlock *block, unsigned max_calls, uint64_t *ret_bytes,
+                         GError **error)
+{
+  ImExtent extents[64];
+  uint64_t at = 0, bytes = 0;
+  for (unsigned call = 0; at < block->size && call < max_calls; call++) {
+    size_t n;
+    if (!im_block_map (block, at, block->size - at, IM_MAP_ZEROES, extents,
+                       G_N_ELEMENTS (extents), &n, error))
+      return false;
+    for (size_t i = 0; i < n; i++)
+      bytes += extents[i].kind == IM_EXTENT_ZERO ? 0 : extents[i].length;
+    at = extents[n - 1].offset + extents[n - 1].length;
+  }
+  *ret_bytes = bytes + (block->size - at);
+  return true;
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The cache of decoded chunks and the spreading of their decoding.
+ *
+ *   read ─► cached? ── yes ─► pin, copy, unpin
+ *             │ no
+ *             ├─ being decoded by another thread ─► wait for it
+ *             └─ nobody has it ─► claim it, decode outside the lock, publish
+ *
+ * Only running threads claim chunks, so a wait always ends.  A decode that fails wakes
+ * all who wait, each of which gets the error from a try of its own. */
+#include "block/chunk.h"
+#include "base/bytes.h"
+#include "base/error.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { SHARDS = 16 };
+
+typedef enum { CHUNK_DECODING, CHUNK_READY, CHUNK_FAILED } ChunkState;
+
+/* One decoded chunk; all but the bytes is guarded by its shard's mutex. */
+typedef struct Chunk Chunk;
+struct Chunk {
+  ImFile *file; /* the key, with at */
+  uint64_t at;
+  ChunkState state;
+  unsigned pins;        /* users; while there are any it is not freed */
+  bool listed;          /* in the shard's table */
+  Chunk *newer, *older; /* among the shard's chunks, by last use */
+  uint32_t size;
+  uint8_t *bytes; /* const once READY */
+};
+
+typedef struct {
+  pthread_mutex_t mutex;  /* guards the shard and its chunks */
+  pthread_cond_t decoded; /* some chunk of this shard left DECODING */
+  GHashTable *chunks;     /* Chunk → itself */
+  Chunk *newest, *oldest;
+} Shard;
+
+struct ImChunkEngine {
+  Shard shards[SHARDS];
+  ImPool *pool;
+  uint64_t budget;
+  atomic_ullong used; /* bytes of all decoded chunks */
+};
+
+static guint
+chunk_hash (gconstpointer data)
+{
+  const Chunk *chunk = data;
+  uint64_t key = chunk->at * UINT64_C (0x9e3779b97f4a7c15) + (uintptr_t)chunk->file;
+  return (guint)(key >> 32);
+}
+
+static gboolean
+chunk_equal (gconstpointer a, gconstpointer b)
+{
+  const Chunk *x = a, *y = b;
+  return x->at == y->at && x->file == y->file;
+}
+
+ImChunkEngine *
+im_chunk_engine_new (uint64_t budget, ImPool *pool)
+{
+  ImChunkEngine *engine = g_new0 (ImChunkEngine, 1);
+  engine->pool = pool;
+  engine->budget = budget;
+  for (unsigned i = 0; i < SHARDS; i++) {
+    Shard *shard = &engine->shards[i];
+    pthread_mutex_init (&shard->mutex, NULL);
+    pthread_cond_init (&shard->decoded, NULL);
+    shard->chunks = g_hash_table_new (chunk_hash, chunk_equal);
+  }
+  return engine;
+}
+
+static void
+unlink_from_order (Shard *shard, Chunk *chunk)
+{
+  *(chunk->newer ? &chunk->newer->older : &shard->newest) = chunk->older;
+  *(chunk->older ? &chunk->older->newer : &shard->oldest) = chunk->newer;
+  chunk->newer = chunk->older = NULL;
+}
+
+static void
+link_as_newest (Shard *shard, Chunk *chunk)
+{
+  chunk->older = shard->newest;
+  *(shard->newest ? &shard->newest->newer : &shard->oldest) = chunk;
+  shard->newest = chunk;
+}
+
+/* Drops CHUNK from the table; it is freed here, or by the last who has it pinned. */
+static void
+drop_locked (ImChunkEngine *engine, Shard *shard, Chunk *chunk)
+{
+  if (chunk->listed) {
+    g_hash_table_remove (shard->chunks, chunk);
+    unlink_from_order (shard, chunk);
+    chunk->listed = false;
+  }
+  if (chunk->pins > 0)
+    return;
+  if (chunk->bytes)
+    atomic_fetch_sub (&engine->used, chunk->size);
+  g_free (chunk->bytes);
+  g_free (chunk);
+}
+
+void
+im_chunk_engine_free (ImChunkEngine *engine)
+{
+  if (!engine)
+    return;
+  for (unsigned i = 0; i < SHARDS; i++) {
+    Shard *shard = &engine->shards[i];
+    while (shard->newest)
+      drop_locked (engine, shard, shard->newest);
+    g_hash_table_destroy (shard->chunks);
+    pthread_cond_destroy (&shard->decoded);
+    pthread_mutex_destroy (&shard->mutex);
+  }
+  g_free (engine);
+}
+
+ImPool *
+im_chunk_engine_pool (ImChunkEngine *engine)
+{
+  return engine->pool;
+}
+
+static Shard *
+shard_of (ImChunkEngine *engine, const Chunk *key)
+{
+  return &engine->shards[chunk_hash (key) >> 8 & (SHARDS - 1)];
+}
+
+static void
+unpin (ImChunkEngine *engine, Shard *shard, Chunk *chunk)
+{
+  pthread_mutex_lock (&shard->mutex);
+  chunk->pins--;
+  if (!chunk->listed)
+    drop_locked (engine, shard, chunk);
+  pthread_mutex_unlock (&shard->mutex);
+}
+
+/* Frees the longest unused chunks of one shard until the whole is within the budget. */
+static void
+trim_shard (ImChunkEngine *engine, Shard *shard)
+{
+  pthread_mutex_lock (&shard->mutex);
+  Chunk *chunk = shard->oldest;
+  while (chunk && atomic_load (&engine->used) > engine->budget) {
+    Chunk *next = chunk->newer;
+    if (chunk->pins == 0)
+      drop_locked (engine, shard, chunk);
+    chunk = next;
+  }
+  pthread_mutex_unlock (&shard->mutex);
+}
+
+static void
+trim (ImChunkEngine *engine, Shard *first)
+{
+  size_t start = (size_t)(first - engine->shards);
+  for (size_t i = 0; i < SHARDS; i++) {
+    if (atomic_load (&engine->used) <= engine->budget)
+      return;
+    trim_shard (engine, &engine->shards[(start + i) % SHARDS]);
+  }
+}
+
+/* Reads the stored bytes of REF into this thread's buffer, which grows as needed. */
+static const uint8_t *
+read_stored (const ImChunkRef *ref, size_t *ret_len, GError **error)
+{
+  static _Thread_local GByteArray *buffer;
+  uint64_t size = im_file_size (ref->file);
+  if (ref->at >= size) {
+    g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+                 "compressed data at offset 0x%" G_GINT64_MODIFIER
+                 "x is past the end of the file (%" G_GUINT64_FORMAT " bytes)",
+                 ref->at, size);
+    return NULL;
+  }
+  *ret_len = (size_t)im_min (ref->stored, size - ref->at);
+  if (!buffer)
+    buffer = g_byte_array_new ();
+  g_byte_array_set_size (buffer, (guint)*ret_len);
+  return im_file_pread (ref->file, buffer->data, *ret_len, ref->at, error) ? buffer->data
+                                                                           : NULL;
+}
+
+/* The plain bytes of REF, newly allocated. */
+static uint8_t *
+decode (const ImChunkRef *ref, GError **error)
+{
+  size_t len;
+  const uint8_t *stored = read_stored (ref, &len, error);
+  if (!stored)
+    return NULL;
+  g_autofree uint8_t *plain = g_try_malloc (ref->plain);
+  if (!plain) {
+    im_set_errno (error, ENOMEM, "a chunk of %u bytes", ref->plain);
+    return NULL;
+  }
+  if (!ref->codec->decode (stored, len, plain, ref->plain, error)) {
+    g_prefix_error (error,
+                    "compressed data at offset 0x%" G_GINT64_MODIFIER "x: ", ref->at);
+    return NULL;
+  }
+  return g_steal_pointer (&plain);
+}
+
+/* Puts a new chunk that this thread will decode into the table, pinned. */
+static Chunk *
+claim_locked (Shard *shard, const ImChunkRef *ref)
+{
+  Chunk *chunk = g_new0 (Chunk, 1);
+  chunk->file = ref->file;
+  chunk->at = ref->at;
+  chunk->size = ref->plain;
+  chunk->state = CHUNK_DECODING;
+  chunk->pins = 1;
+  chunk->listed = true;
+  g_hash_table_add (shard->chunks, chunk);
+  link_as_newest (shard, chunk);
+  return chunk;
+}
+
+/* Decodes a claimed chunk and tells all who wait.  False: it failed and is unpinned. */
+static bool
+fulfil (ImChunkEngine *engine, Shard *shard, Chunk *chunk, const ImChunkRef *ref,
+        GError **error)
+{
+  uint8_t *bytes = decode (ref, error);
+  pthread_mutex_lock (&shard->mutex);
+  chunk->bytes = bytes;
+  chunk->state = bytes ? CHUNK_READY : CHUNK_FAILED;
+  if (bytes) {
+    atomic_fetch_add (&engine->used, chunk->size);
+  } else {
+    chunk->pins--;
+    drop_locked (engine, shard, chunk);
+  }
+  pthread_cond_broadcast (&shard->decoded);
+  pthread_mutex_unlock (&shard->mutex);
+  trim (engine, shard);
+  return bytes != NULL;
+}
+
+/* Waits for another thread's decode of a chunk that is pinned for it.  False: it failed,
+ * and the pin is given back. */
+static bool
+await_locked (ImChunkEngine *engine, Shard *shard, Chunk *chunk)
+{
+  while (chunk->state == CHUNK_DECODING)
+    pthread_cond_wait (&shard->decoded, &shard->mutex);
+  if (chunk->state == CHUNK_READY)
+    return true;
+  chunk->pins--;
+  drop_locked (engine, shard, chunk);
+  return false;
+}
+
+/* The chunk of REF, decoded and pinned. */
+static Chunk *
+acquire (ImChunkEngine *engine, Shard *shard, const ImChunkRef *ref, GError **error)
+{
+  const Chunk key = {.file = ref->file, .at = ref->at};
+  for (;;) {
+    pthread_mutex_lock (&shard->mutex);
+    Chunk *chunk = g_hash_table_lookup (shard->chunks, &key);
+    if (!chunk) {
+      chunk = claim_locked (shard, ref);
+      pthread_mutex_unlock (&shard->mutex);
+      return fulfil (engine, shard, chunk, ref, error) ? chunk : NULL;
+    }
+    chunk->pins++;
+    bool ready = await_locked (engine, shard, chunk);
+    if (ready && chunk->listed && shard->newest != chunk) {
+      unlink_from_order (shard, chunk);
+      link_as_newest (shard, chunk);
+    }
+    pthread_mutex_unlock (&shard->mutex);
+    if (ready)
+      return chunk;
+  }
+}
+
+/* Copies what READ wants out of a pinned, decoded chunk.  A table may ask for more than
+ * the chunk first decoded had; that is damage, not a reason to read beyond it. */
+static bool
+copy_out (const Chunk *chunk, const ImChunkRead *read, GError **error)
+{
+  if (!im_range_fits (read->within, read->length, chunk->size)) {
+    g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+                 "compressed data at offset 0x%" G_GINT64_MODIFIER
+                 "x is used with different sizes",
+                 chunk->at);
+    return false;
+  }
+  memcpy (read->buf, chunk->bytes + read->within, read->length);
+  return true;
+}
+
+static bool
+read_one (ImChunkEngine *engine, const ImChunkRead *read, GError **error)
+{
+  const Chunk key = {.file = read->chunk.file, .at = read->chunk.at};
+  Shard *shard = shard_of (engine, &key);
+  Chunk *chunk = acquire (engine, shard, &read->chunk, error);
+  if (!chunk)
+    return false;
+  bool ok = copy_out (chunk, read, error);
+  unpin (engine, shard, chunk);
+  return ok;
+}
+
+bool
+im_chunk_engine_read_cached (ImChunkEngine *engine, const ImChunkRead *read)
+{
+  const Chunk key = {.file = read->chunk.file, .at = read->chunk.at};
+  Shard *shard = shard_of (engine, &key);
+  pthread_mutex_lock (&shard->mutex);
+  Chunk *chunk = g_hash_table_lookup (shard->chunks, &key);
+  if (chunk && chunk->state != CHUNK_READY)
+    chunk = NULL;
+  if (chunk)
+    chunk->pins++;
+  pthread_mutex_unlock (&shard->mutex);
+  if (!chunk)
+    return false;
+  bool ok = copy_out (chunk, read, NULL);
+  unpin (engine, shard, chunk);
+  return ok;
+}
+
+/* One fan-out: what the pieces need and the first error among them. */
+typedef struct {
+  ImChunkEngine *engine;
+  const ImChunkRead *reads;
+  _Atomic (GError *) error;
+} ReadAll;
+
+static void
+read_piece (void *data, size_t i)
+{
+  ReadAll *all = data;
+  if (atomic_load_explicit (&all->error, memory_order_relaxed))
+    return;
+  GError *error = NULL;
+  if (read_one (all->engine, &all->reads[i], &error))
+    return;
+  GError *none = NULL;
+  if (!atomic_compare_exchange_strong (&all->error, &none, error))
+    g_error_free (error);
+}
+
+bool
+im_chunk_engine_read (ImChunkEngine *engine, const ImChunkRead *reads, size_t n,
+                      GError **error)
+{
+  if (n == 1)
+    return read_one (engine, reads, error);
+  ReadAll all = {.engine = engine, .reads = reads};
+  im_pool_each (engine->pool, n, read_piece, &all);
+  GError *failure = atomic_load (&all.error);
+  if (failure)
+    g_propagate_error (error, failure);
+  return failure == NULL;
+}
+
+void
+im_chunk_engine_prefetch (ImChunkEngine *engine, const ImChunkRef *ref)
+{
+  const Chunk key = {.file = ref->file, .at = ref->at};
+  Shard *shard = shard_of (engine, &key);
+  pthread_mutex_lock (&shard->mutex);
+  Chunk *chunk =
+      g_hash_table_lookup (shard->chunks, &key) ? NULL : claim_locked (shard, ref);
+  pthread_mutex_unlock (&shard->mutex);
+  if (chunk && fulfil (engine, shard, chunk, ref, NULL))
+    unpin (engine, shard, chunk);
+}
+
+void
+im_chunk_engine_forget (ImChunkEngine *engine, ImFile *file)
+{
+  for (unsigned i = 0; i < SHARDS; i++) {
+    Shard *shard = &engine->shards[i];
+    pthread_mutex_lock (&shard->mutex);
+    for (Chunk *chunk = shard->oldest, *next; chunk; chunk = next) {
+      next = chunk->newer;
+      if (chunk->file == file)
+        drop_locked (engine, shard, chunk);
+    }
+    pthread_mutex_unlock (&shard->mutex);
+  }
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Inflate and zstd, with one context per thread. */
+#include "block/codec.h"
+#include "base/error.h"
+#include "config.h"
+
+#include <errno.h>
+
+#include <pthread.h>
+#include <zlib.h>
+#if HAVE_LIBDEFLATE
+#include <libdeflate.h>
+#endif
+#if HAVE_ZSTD
+#include <zstd.h>
+#endif
+
+/* The contexts of one thread, each made when first needed. */
+typedef struct {
+  z_stream *raw_inflate, *zlib_inflate;
+#if HAVE_LIBDEFLATE
+  struct libdeflate_decompressor *libdeflate;
+#endif
+#if HAVE_ZSTD
+  ZSTD_DCtx *zstd;
+#endif
+} Contexts;
+
+static pthread_key_t contexts_key;
+static pthread_once_t contexts_once = PTHREAD_ONCE_INIT;
+
+static void
+inflate_free (z_stream *stream)
+{
+  if (stream)
+    inflateEnd (stream);
+  g_free (stream);
+}
+
+static void
+contexts_free (void *data)
+{
+  Contexts *contexts = data;
+  inflate_free (contexts->raw_inflate);
+  inflate_free (contexts->zlib_inflate);
+#if HAVE_LIBDEFLATE
+  libdeflate_free_decompressor (contexts->libdeflate);
+#endif
+#if HAVE_ZSTD
+  ZSTD_freeDCtx (contexts->zstd);
+#endif
+  g_free (contexts);
+}
+
+static void
+make_key (void)
+{
+  if (pthread_key_create (&contexts_key, contexts_free) != 0)
+    g_error ("cannot create a thread-specific key");
+}
+
+static Contexts *
+contexts_get (void)
+{
+  pthread_once (&contexts_once, make_key);
+  Contexts *contexts = pthread_getspecific (contexts_key);
+  if (!contexts) {
+    contexts = g_new0 (Contexts, 1);
+    pthread_setspecific (contexts_key, contexts);
+  }
+  return contexts;
+}
+
+static bool
+out_of_memory (GError **error)
+{
+  im_set_errno (error, ENOMEM, "decoder");
+  return false;
+}
+
+/* Decodes with zlib until OUT is full; what follows, a missing end included, does not
+ * matter.  *SLOT keeps the stream. */
+static bool
+zlib_decode (z_stream **slot, int window_bits, const void *in, size_t in_len, void *out,
+             size_t out_len, GError **error)
+{
+  if (!*slot) {
+    z_stream *made = g_new0 (z_stream, 1);
+    if (inflateInit2 (made, window_bits) != Z_OK) {
+      g_free (made);
+      return out_of_memory (error);
+    }
+    *slot = made;
+  }
+  z_stream *stream = *slot;
+  inflateReset (stream);
+  stream->next_in = (Bytef *)in;
+  stream->avail_in = (uInt)in_len;
+  stream->next_out = out;
+  stream->avail_out = (uInt)out_len;
+  int status = inflate (stream, Z_FINISH);
+  if (stream->avail_out == 0 && status != Z_DATA_ERROR)
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+               "deflate stream: %s after %zu of %zu bytes",
+               stream->msg ? stream->msg : "ends", out_len - stream->avail_out, out_len);
+  return false;
+}
+
+static bool
+deflate_decode (const void *in, size_t in_len, void *out, size_t out_len, GError **error)
+{
+  Contexts *contexts = contexts_get ();
+#if HAVE_LIBDEFLATE
+  if (!contexts->libdeflate)
+    contexts->libdeflate = libdeflate_alloc_decompressor ();
+  size_t used;
+  if (contexts->libdeflate &&
+      libdeflate_deflate_decompress_ex (contexts->libdeflate, in, in_len, out, out_len,
+                                        &used, NULL) == LIBDEFLATE_SUCCESS)
+    return true;
+#endif
+  return zlib_decode (&contexts->raw_inflate, -MAX_WBITS, in, in_len, out, out_len,
+                      error);
+}
+
+static bool
+zlib_stream_decode (const void *in, size_t in_len, void *out, size_t out_len,
+                    GError **error)
+{
+  Contexts *contexts = contexts_get ();
+#if HAVE_LIBDEFLATE
+  if (!contexts->libdeflate)
+    contexts->libdeflate = libdeflate_alloc_decompressor ();
+  size_t used;
+  if (contexts->libdeflate &&
+      libdeflate_zlib_decompress_ex (contexts->libdeflate, in, in_len, out, out_len,
+                                     &used, NULL) == LIBDEFLATE_SUCCESS)
+    return true;
+#endif
+  return zlib_decode (&contexts->zlib_inflate, MAX_WBITS, in, in_len, out, out_len,
+                      error);
+}
+
+const ImCodec im_codec_deflate = {.name = "deflate", .decode = deflate_decode};
+const ImCodec im_codec_zlib = {.name = "zlib", .decode = zlib_stream_decode};
+
+#if HAVE_ZSTD
+/* Frame by frame until OUT is full: for what is not one whole frame. */
+static bool
+zstd_decode_streamed (ZSTD_DCtx *zstd, const void *in, size_t in_len, void *out,
+                      size_t out_len, GError **error)
+{
+  ZSTD_DCtx_reset (zstd, ZSTD_reset_session_only);
+  ZSTD_inBuffer source = {.src = in, .size = in_len};
+  ZSTD_outBuffer target = {.dst = out, .size = out_len};
+  while (target.pos < target.size) {
+    size_t before = source.pos + target.pos;
+    size_t status = ZSTD_decompressStream (zstd, &target, &source);
+    if (ZSTD_isError (status)) {
+      g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT, "zstd frame: %s",
+                   ZSTD_getErrorName (status));
+      return false;
+    }
+    if (source.pos + target.pos == before) {
+      g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+                   "zstd frame: ends after %zu of %zu bytes", target.pos, out_len);
+      return false;
+    }
+  }
+  return true;
+}
+
+static bool
+zstd_decode (const void *in, size_t in_len, void *out, size_t out_len, GError **error)
+{
+  Contexts *contexts = contexts_get ();
+  if (!contexts->zstd)
+    contexts->zstd = ZSTD_createDCtx ();
+  if (!contexts->zstd)
+    return out_of_memory (error);
+  size_t frame = ZSTD_findFrameCompressedSize (in, in_len);
+  if (!ZSTD_isError (frame) &&
+      ZSTD_decompressDCtx (contexts->zstd, out, out_len, in, frame) == out_len)
+    return true;
+  return zstd_decode_streamed (contexts->zstd, in, in_len, out, out_len, error);
+}
+
+static const ImCodec codec_zstd = {.name = "zstd", .decode = zstd_decode};
+
+const ImCodec *
+im_codec_zstd (void)
+{
+  return &codec_zstd;
+}
+#else
+const ImCodec *
+im_codec_zstd (void)
+{
+  return NULL;
+}
+#endif

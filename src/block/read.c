@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The generic read: map, then fetch each extent in as few transfers as it takes. */
+#include "base/bytes.h"
+#include "base/error.h"
+#include "block/block.h"
+#include "block/read-ahead.h"
+
+#include <errno.h>
+
+enum {
+  EXTENTS = 32,       /* mapped at a time */
+  GAP_MAX = 64 << 10, /* bytes between two extents of a file that are read and dropped
+                       * rather than read around */
+};
+
+/* Where one batch of extents is to be read to: BUF holds the block's bytes from BASE. */
+typedef struct {
+  uint8_t *buf;
+  uint64_t base;
+  const ImExtent *extents;
+  size_t n;
+} Batch;
+
+static uint8_t *
+target (const Batch *batch, const ImExtent *extent)
+{
+  return batch->buf + (extent->offset - batch->base);
+}
+
+/* The error of reading a DAMAGED extent. */
+static void
+set_damage (const ImExtent *extent, GError **error)
+{
+  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+               "damaged at disk offset %" G_GUINT64_FORMAT
+               ": table entry at 0x%" G_GINT64_MODIFIER "x is 0x%" G_GINT64_MODIFIER
+               "x: %s",
+               extent->offset, extent->at, extent->entry, extent->reason);
+}
+
+/* True when NEXT lies in the same file a little behind END. */
+static bool
+joins (const ImExtent *first, uint64_t end, const ImExtent *next)
+{
+  return next->kind == IM_EXTENT_FILE && next->file == first->file && next->at >= end &&
+         next->at - end <= GAP_MAX;
+}
+
+/* Reads the FILE extents from index I on that lie close together as one transfer; returns
+ * the index behind the last one that was, or 0 on failure. */
+static size_t
+read_span (const Batch *batch, size_t i, GError **error)
+{
+  static _Thread_local uint8_t dropped[GAP_MAX];
+  struct iovec iov[2 * EXTENTS];
+  const ImExtent *first = &batch->extents[i];
+  uint64_t end = first->at;
+  size_t n = 0;
+  for (; i < batch->n; i++) {
+    const ImExtent *extent = &batch->extents[i];
+    if (extent->kind != IM_EXTENT_FILE)
+      continue;
+    if (!joins (first, end, extent))
+      break;
+    if (extent->at > end)
+      iov[n++] = (struct iovec){.iov_base = dropped, .iov_len = extent->at - end};
+    iov[n++] =
+        (struct iovec){.iov_base = target (batch, extent), .iov_len = extent->length};
+    end = extent->at + extent->length;
+  }
+  return im_file_preadv (first->file, iov, n, first->at, error) ? i : 0;
+}
+
+static bool
+read_files (const Batch *batch, GError **error)
+{
+  for (size_t i = 0; i < batch->n;) {
+    if (batch->extents[i].kind != IM_EXTENT_FILE) {
+      i++;
+      continue;
+    }
+    i = read_span (batch, i, error);
+    if (i == 0)
+      return false;
+  }
+  return true;
+}
+
+static ImChunkRead
+chunk_read (const Batch *batch, const ImExtent *extent)
+{
+  return (ImChunkRead){.chunk = extent->chunk,
+                       .within = extent->within,
+                       .length = (uint32_t)extent->length,
+                       .buf = target (batch, extent)};
+}
+
+static bool
+read_chunks (ImBlock *block, const Batch *batch, bool *met_chunks, GError **error)
+{
+  ImChunkRead reads[EXTENTS];
+  size_t n = 0;
+  for (size_t i = 0; i < batch->n; i++)
+    if (batch->extents[i].kind == IM_EXTENT_CHUNK)
+      reads[n++] = chunk_read (batch, &batch->extents[i]);
+  *met_chunks |= n > 0;
+  return n == 0 || im_chunk_engine_read (block->shared->chunks, reads, n, error);
+}
+
+static bool
+fill_zeros (const Batch *batch, GError **error)
+{
+  for (size_t i = 0; i < batch->n; i++) {
+    const ImExtent *extent = &batch->extents[i];
+    if (extent->kind == IM_EXTENT_ZERO) {
+      memset (target (batch, extent), 0, extent->length);
+    } else if (extent->kind == IM_EXTENT_DAMAGED) {
+      set_damage (extent, error);
+      return false;
+    }
+  }
+  return true;
+}
+
+bool
+im_block_pread (ImBlock *block, void *buf, size_t len, uint64_t offset, GError **error)
+{
+  ImExtent extents[EXTENTS];
+  bool met_chunks = false;
+  Batch batch = {.buf = buf, .base = offset, .extents = extents};
+  for (uint64_t done = 0; done < len;) {
+    if (!im_block_map (block, offset + done, len - done, IM_MAP_WHERE, extents, EXTENTS,
+                       &batch.n, error))
+      return false;
+    if (!fill_zeros (&batch, error) || !read_files (&batch, error) ||
+        !read_chunks (block, &batch, &met_chunks, error))
+      return false;
+    const ImExtent *last = &extents[batch.n - 1];
+    done = last->offset + last->length - offset;
+  }
+  if (met_chunks)
+    im_read_ahead_note (block, offset, len);
+  return true;
+}
+
+/* Fetches EXTENT into TO if that needs no waiting. */
+static bool
+fetch_nowait (ImBlock *block, const Batch *batch, const ImExtent *extent,
+              bool *met_chunks)
+{
+  switch (extent->kind) {
+  case IM_EXTENT_ZERO:
+    memset (target (batch, extent), 0, extent->length);
+    return true;
+  case IM_EXTENT_FILE:
+    return im_file_pread_nowait (extent->file, target (batch, extent), extent->length,
+                                 extent->at);
+  case IM_EXTENT_CHUNK: {
+    *met_chunks = true;
+    ImChunkRead read = chunk_read (batch, extent);
+    return im_chunk_engine_read_cached (block->shared->chunks, &read);
+  }
+  case IM_EXTENT_PARENT:
+  case IM_EXTENT_DAMAGED:
+    break;
+  }
+  return false;
+}
+
+bool
+im_block_pread_nowait (ImBlock *block, void *buf, size_t len, uint64_t offset)
+{
+  ImExtent extents[EXTENTS];
+  bool met_chunks = false;
+  Batch batch = {.buf = buf, .base = offset, .extents = extents};
+  for (uint64_t done = 0; done < len;) {
+    if (!im_block_map (block, offset + done, len - done, IM_MAP_NOWAIT, extents, EXTENTS,
+                       &batch.n, NULL))
+      return false;
+    for (size_t i = 0; i < batch.n; i++)
+      if (!fetch_nowait (block, &batch, &extents[i], &met_chunks))
+        return false;
+    const ImExtent *last = &extents[batch.n - 1];
+    done = last->offset + last->length - offset;
+  }
+  if (met_chunks)
+    im_read_ahead_note (block, offset, len);
+  return true;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A part of a disk as a disk of its own. */
+#include "base/bytes.h"
+#include "base/error.h"
+#include "block/block.h"
+
+typedef struct {
+  ImBlock block;
+  ImBlock *base;  /* a reference */
+  uint64_t start; /* of the slice, in base */
+} Slice;
+
+static bool
+slice_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
+           ImExtent *extents, size_t n, size_t *ret_n, GError **error)
+{
+  Slice *slice = (Slice *)block;
+  if (!im_block_map (slice->base, slice->start + offset, length, flags, extents, n, ret_n,
+                     error))
+    return false;
+  for (size_t i = 0; i < *ret_n; i++)
+    extents[i].offset -= slice->start;
+  return true;
+}
+
+/* The base has looked already. */
+static bool
+slice_looks_beneath (ImBlock *block)
+{
+  return false;
+}
+
+static void
+slice_free (ImBlock *block)
+{
+  Slice *slice = (Slice *)block;
+  im_block_unref (slice->base);
+  g_free (slice);
+}
+
+static const ImBlockOps slice_ops = {
+    .name = "slice",
+    .map = slice_map,
+    .looks_beneath = slice_looks_beneath,
+    .free = slice_free,
+};
+
+ImBlock *
+im_slice_new (ImBlock *base, uint64_t offset, uint64_t size, GError **error)
+{
+  if (!im_range_fits (offset, size, base->size)) {
+    g_set_error (error, IM_ERROR, IM_ERROR_RANGE,
+                 "%" G_GUINT64_FORMAT " bytes at offset %" G_GUINT64_FORMAT
+                 " are not inside the disk (%" G_GUINT64_FORMAT " bytes)",
+                 size, offset, base->size);
+    return NULL;
+  }
+  Slice *slice = g_new0 (Slice, 1);
+  im_block_init (&slice->block, &slice_ops, size, NULL, base->shared);
+  slice->block.preferred = base->preferred;
+  slice->base = im_block_ref (base);
+  slice->start = offset;
+  return &slice->block;
+}

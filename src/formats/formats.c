@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The table of formats and the choice among them. */
+#include "formats/format.h"
+#include "formats/raw.h"
+
+/* Signatures at the head are distinct, so their order is free; raw has none and is what
+ */
+static const ImFormat *const formats[] = {
+    &im_format_raw,
+    NULL,
+};
+
+const ImFormat *const *
+im_formats (void)
+{
+  return formats;
+}
+
+const ImFormat *
+im_format_by_name (const char *name)
+{
+  for (const ImFormat *const *f = formats; *f; f++)
+    if (strcmp ((*f)->name, name) == 0 ||
+        ((*f)->alias && strcmp ((*f)->alias, name) == 0))
+      return *f;
+  return NULL;
+}
+
+const ImFormat *
+im_format_probe (const ImProbeInput *input)
+{
+  for (const ImFormat *const *f = formats; *f; f++)
+    if ((*f)->probe && (*f)->probe (input))
+      return *f;
+  return &im_format_raw;
+}
