@@ -12,7 +12,8 @@ struct ImPool {
   pthread_cond_t wake;   /* a task was queued, or the pool is closing */
   ImPoolTask *first, *last;
   bool closing;
-  unsigned n_threads; /* const after im_pool_new */
+  unsigned n_threads; /* const after im_pool_new, like n_cpus */
+  unsigned n_cpus;    /* at most n_threads */
   pthread_t *threads; /* the maker's */
 };
 
@@ -62,6 +63,7 @@ im_pool_new (unsigned threads)
   pthread_sigmask (SIG_SETMASK, &old, NULL);
   if (pool->n_threads == 0)
     g_error ("cannot create a thread");
+  pool->n_cpus = MIN (g_get_num_processors (), pool->n_threads);
   return pool;
 }
 
@@ -168,7 +170,8 @@ im_pool_each (ImPool *pool, size_t n, void (*func) (void *data, size_t i), void 
       func (data, i);
     return;
   }
-  size_t helpers = n - 1 < pool->n_threads ? n - 1 : pool->n_threads;
+  /* Pieces are computation: more helpers than processors would only get in the way. */
+  size_t helpers = n - 1 < pool->n_cpus ? n - 1 : pool->n_cpus;
   Each *each = g_new0 (Each, 1);
   each->func = func;
   each->data = data;

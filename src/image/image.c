@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Opening an image: its file and lock, its format, and the parents that it names. */
+#include "image/image.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "block/lock.h"
+#include "formats/raw.h"
+
+#include <stdlib.h>
+
+/* What one image's open shares with those of its parents; lives on the stack of the
+ * outermost. */
+typedef struct Opening Opening;
+struct Opening {
+  ImOpenContext context; /* first: what drivers hand back to the callbacks */
+  const ImOpenOptions *options;
+  const Opening *child; /* whose parent this is, or NULL */
+  const ImFile *file;
+  unsigned depth;
+};
+
+/* Reading consistent data, letting nobody change it meanwhile. */
+static bool
+lock_for_reading (ImFile *file, const ImOpenOptions *options, GError **error)
+{
+  if (options->force_share || im_file_fd (file) < 0)
+    return true;
+  return im_lock_image (im_file_fd (file), 1u << IM_LOCK_READ,
+                        1u << IM_LOCK_WRITE | 1u << IM_LOCK_RESIZE, error);
+}
+
+static ImFile *
+open_file (const char *path, const ImOpenOptions *options, GError **error)
+{
+  g_autoptr (ImFile) file = im_file_open_read_only (path, error);
+  if (!file || !lock_for_reading (file, options, error))
+    return NULL;
+  return g_steal_pointer (&file);
+}
+
+static const ImFormat *
+probe (ImFile *file, GError **error)
+{
+  uint8_t head[IM_PROBE_HEAD], tail[IM_PROBE_TAIL];
+  uint64_t size = im_file_size (file);
+  ImProbeInput input = {.head = head,
+                        .head_len = (size_t)im_min (size, IM_PROBE_HEAD),
+                        .tail = tail,
+                        .tail_len = (size_t)im_min (size, IM_PROBE_TAIL),
+                        .file_size = size};
+  if (!im_file_pread (file, head, input.head_len, 0, error) ||
+      !im_file_pread (file, tail, input.tail_len, size - input.tail_len, error))
+    return NULL;
+  return im_format_probe (&input);
+}
+
+static const ImFormat *
+choose_format (ImFile *file, const char *name, GError **error)
+{
+  if (!name)
+    return probe (file, error);
+  const ImFormat *format = im_format_by_name (name);
+  if (!format)
+    g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
+                 "format '%s' is not known (-f help lists those that are)", name);
+  return format;
+}
+
+/* True when FILE is none of those that are being opened towards CHILD. */
+static bool
+check_loop (const ImFile *file, const Opening *child, GError **error)
+{
+  const struct stat *st = im_file_stat (file);
+  for (const Opening *o = child; o; o = o->child) {
+    const struct stat *other = im_file_stat (o->file);
+    if (st->st_dev != other->st_dev || st->st_ino != other->st_ino)
+      continue;
+    g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+                 "the chain of backing files loops: it is its own ancestor");
+    return false;
+  }
+  return true;
+}
+
+static ImBlock *open_parent (const ImOpenContext *context, ImFile *from, const char *name,
+                             const char *format, GError **error);
+static ImFile *open_further_file (const ImOpenContext *context, ImFile *from,
+                                  const char *name, GError **error);
+
+/* Opens FILE as FORMAT; its parents through callbacks that lead back here. */
+static ImBlock *
+open_disk (ImFile *file, const ImFormat *format, const ImOpenOptions *options,
+           const ImResources *shared, const Opening *child, GError **error)
+{
+  Opening opening = {
+      .context = {.shared = shared,
+                  .open_parent = open_parent,
+                  .open_file = open_further_file},
+      .options = options,
+      .child = child,
+      .file = file,
+      .depth = child ? child->depth + 1 : 0,
+  };
+  if (opening.depth > IM_IMAGE_MAX_DEPTH) {
+    g_set_error (error, IM_ERROR, IM_ERROR_LIMIT,
+                 "the chain of backing files is longer than %d", IM_IMAGE_MAX_DEPTH);
+    return NULL;
+  }
+  if (!child) {
+    opening.context.snapshot_id = options->snapshot_id;
+    opening.context.snapshot_name = options->snapshot_name;
+    opening.context.snapshot_any = options->snapshot_any;
+    if ((options->snapshot_id || options->snapshot_name || options->snapshot_any) &&
+        !format->has_snapshots) {
+      g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
+                   "the %s format has no internal snapshots", format->name);
+      return NULL;
+    }
+  }
+  return format->open (file, &opening.context, error);
+}
+
+/* NAME as FROM means it.  Caller frees. */
+static char *
+resolve_name (ImFile *from, const char *name)
+{
+  if (g_path_is_absolute (name))
+    return g_strdup (name);
+  g_autofree char *folder = g_path_get_dirname (im_file_path (from));
+  return g_build_filename (folder, name, NULL);
+}
+
+/* Is PATH, with all links resolved, below the folder that --backing names? */
+static bool
+check_under (const char *path, const char *folder, GError **error)
+{
+  g_autofree char *real_path = realpath (path, NULL);
+  g_autofree char *real_folder = realpath (folder, NULL);
+  size_t n = real_folder ? strlen (real_folder) : 0;
+  if (n == 1)
+    n = 0; /* "/" */
+  if (real_path && real_folder && strncmp (real_path, real_folder, n) == 0 &&
+      real_path[n] == '/')
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
+               "is not below %s, which --backing demands", folder);
+  return false;
+}
+
+static ImFile *
+open_named (const Opening *opening, ImFile *from, const char *name, GError **error)
+{
+  const ImOpenOptions *options = opening->options;
+  g_autofree char *path = resolve_name (from, name);
+  g_autoptr (ImFile) file = NULL;
+  if (options->backing != IM_BACKING_UNDER ||
+      check_under (path, options->backing_dir, error))
+    file = open_file (path, options, error);
+  if (!file)
+    g_prefix_error (error, "%s: ", path);
+  return g_steal_pointer (&file);
+}
+
+static ImBlock *
+open_parent (const ImOpenContext *context, ImFile *from, const char *name,
+             const char *format_name, GError **error)
+{
+  const Opening *opening = (const Opening *)context;
+  if (opening->options->backing == IM_BACKING_NONE)
+    return NULL;
+  g_autoptr (ImFile) file = open_named (opening, from, name, error);
+  if (!file) {
+    g_prefix_error (error, "backing file ");
+    return NULL;
+  }
+  const ImFormat *format =
+      check_loop (file, opening, error) ? choose_format (file, format_name, error) : NULL;
+  ImBlock *disk =
+      format ? open_disk (file, format, opening->options, context->shared, opening, error)
+             : NULL;
+  if (!disk)
+    g_prefix_error (error, "backing file %s: ", im_file_path (file));
+  return disk;
+}
+
+/* Data files count as parents for --backing=DIR: the image names them likewise. */
+static ImFile *
+open_further_file (const ImOpenContext *context, ImFile *from, const char *name,
+                   GError **error)
+{
+  return open_named ((const Opening *)context, from, name, error);
+}
+
+ImImage *
+im_image_open (const char *path, const ImOpenOptions *options, const ImResources *shared,
+               GError **error)
+{
+  g_autoptr (ImImage) image = g_new0 (ImImage, 1);
+  image->path = g_strdup (path);
+  image->probed = options->format == NULL;
+  image->file = open_file (path, options, error);
+  if (!image->file)
+    return NULL;
+  image->format = choose_format (image->file, options->format, error);
+  if (!image->format)
+    return NULL;
+  image->disk = open_disk (image->file, image->format, options, shared, NULL, error);
+  return image->disk ? g_steal_pointer (&image) : NULL;
+}
+
+void
+im_image_free (ImImage *image)
+{
+  if (!image)
+    return;
+  im_block_unref (image->disk);
+  im_file_unref (image->file);
+  g_free (image->path);
+  g_free (image);
+}
