@@ -23,7 +23,7 @@ typedef enum { CHUNK_DECODING, CHUNK_READY, CHUNK_FAILED } ChunkState;
 /* One decoded chunk; all but the bytes is guarded by its shard's mutex. */
 typedef struct Chunk Chunk;
 struct Chunk {
-  ImFile *file; /* the key, with at */
+  uint64_t file; /* its id: the key, with at */
   uint64_t at;
   ChunkState state;
   unsigned pins;        /* users; while there are any it is not freed */
@@ -51,7 +51,8 @@ static guint
 chunk_hash (gconstpointer data)
 {
   const Chunk *chunk = data;
-  uint64_t key = chunk->at * UINT64_C (0x9e3779b97f4a7c15) + (uintptr_t)chunk->file;
+  uint64_t key = chunk->at * UINT64_C (0x9e3779b97f4a7c15) +
+                 chunk->file * UINT64_C (0xbf58476d1ce4e5b9);
   return (guint)(key >> 32);
 }
 
@@ -221,7 +222,7 @@ static Chunk *
 claim_locked (Shard *shard, const ImChunkRef *ref)
 {
   Chunk *chunk = g_new0 (Chunk, 1);
-  chunk->file = ref->file;
+  chunk->file = im_file_id (ref->file);
   chunk->at = ref->at;
   chunk->size = ref->plain;
   chunk->state = CHUNK_DECODING;
@@ -271,7 +272,7 @@ await_locked (ImChunkEngine *engine, Shard *shard, Chunk *chunk)
 static Chunk *
 acquire (ImChunkEngine *engine, Shard *shard, const ImChunkRef *ref, GError **error)
 {
-  const Chunk key = {.file = ref->file, .at = ref->at};
+  const Chunk key = {.file = im_file_id (ref->file), .at = ref->at};
   for (;;) {
     pthread_mutex_lock (&shard->mutex);
     Chunk *chunk = g_hash_table_lookup (shard->chunks, &key);
@@ -311,7 +312,7 @@ copy_out (const Chunk *chunk, const ImChunkRead *read, GError **error)
 static bool
 read_one (ImChunkEngine *engine, const ImChunkRead *read, GError **error)
 {
-  const Chunk key = {.file = read->chunk.file, .at = read->chunk.at};
+  const Chunk key = {.file = im_file_id (read->chunk.file), .at = read->chunk.at};
   Shard *shard = shard_of (engine, &key);
   Chunk *chunk = acquire (engine, shard, &read->chunk, error);
   if (!chunk)
@@ -324,7 +325,7 @@ read_one (ImChunkEngine *engine, const ImChunkRead *read, GError **error)
 bool
 im_chunk_engine_read_cached (ImChunkEngine *engine, const ImChunkRead *read)
 {
-  const Chunk key = {.file = read->chunk.file, .at = read->chunk.at};
+  const Chunk key = {.file = im_file_id (read->chunk.file), .at = read->chunk.at};
   Shard *shard = shard_of (engine, &key);
   pthread_mutex_lock (&shard->mutex);
   Chunk *chunk = g_hash_table_lookup (shard->chunks, &key);
@@ -378,7 +379,7 @@ im_chunk_engine_read (ImChunkEngine *engine, const ImChunkRead *reads, size_t n,
 void
 im_chunk_engine_prefetch (ImChunkEngine *engine, const ImChunkRef *ref)
 {
-  const Chunk key = {.file = ref->file, .at = ref->at};
+  const Chunk key = {.file = im_file_id (ref->file), .at = ref->at};
   Shard *shard = shard_of (engine, &key);
   pthread_mutex_lock (&shard->mutex);
   Chunk *chunk =
@@ -386,19 +387,4 @@ im_chunk_engine_prefetch (ImChunkEngine *engine, const ImChunkRef *ref)
   pthread_mutex_unlock (&shard->mutex);
   if (chunk && fulfil (engine, shard, chunk, ref, NULL))
     unpin (engine, shard, chunk);
-}
-
-void
-im_chunk_engine_forget (ImChunkEngine *engine, ImFile *file)
-{
-  for (unsigned i = 0; i < SHARDS; i++) {
-    Shard *shard = &engine->shards[i];
-    pthread_mutex_lock (&shard->mutex);
-    for (Chunk *chunk = shard->oldest, *next; chunk; chunk = next) {
-      next = chunk->newer;
-      if (chunk->file == file)
-        drop_locked (engine, shard, chunk);
-    }
-    pthread_mutex_unlock (&shard->mutex);
-  }
 }

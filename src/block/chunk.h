@@ -45,6 +45,3 @@ bool im_chunk_engine_read_cached (ImChunkEngine *engine, const ImChunkRead *read
 /* Decodes CHUNK into the cache where it is not there; an error is forgotten here and
  * will come again to whoever reads it. */
 void im_chunk_engine_prefetch (ImChunkEngine *engine, const ImChunkRef *chunk);
-
-/* Drops FILE's chunks; nobody may be reading them any more.  For closing an image. */
-void im_chunk_engine_forget (ImChunkEngine *engine, ImFile *file);

@@ -16,11 +16,14 @@
 struct ImFile {
   atomic_uint references;
   int fd; /* all below: const once open */
+  uint64_t id;
   char *path;
   uint64_t size;
   struct stat st;
   bool in_memory; /* tmpfs: a plain read never waits, yet RWF_NOWAIT is refused there */
 };
+
+static atomic_ullong next_id = 1;
 
 /* Refuses what is neither a regular file nor a block device. */
 static bool
@@ -81,6 +84,7 @@ im_file_open_read_only (const char *path, GError **error)
   g_autoptr (ImFile) file = g_new0 (ImFile, 1);
   atomic_init (&file->references, 1);
   file->fd = fd;
+  file->id = atomic_fetch_add (&next_id, 1);
   file->path = g_canonicalize_filename (path, NULL);
   if (fstat (fd, &file->st) < 0) {
     im_set_errno (error, errno, "cannot stat");
@@ -119,6 +123,12 @@ const char *
 im_file_path (const ImFile *file)
 {
   return file->path;
+}
+
+uint64_t
+im_file_id (const ImFile *file)
+{
+  return file->id;
 }
 
 uint64_t

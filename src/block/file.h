@@ -22,6 +22,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImFile, im_file_unref)
 
 const char *im_file_path (const ImFile *file);
 
+/* A number that no other file of this process has or will have: what caches know it by.
+ */
+uint64_t im_file_id (const ImFile *file);
+
 /* Bytes, exactly, as found when it was opened; a block device's own size. */
 uint64_t im_file_size (const ImFile *file);
 

@@ -20,9 +20,9 @@ enum {
 };
 
 typedef struct {
-  atomic_uint sequence;    /* odd while it is written */
-  atomic_bool referenced;  /* looked up since the last eviction passed here */
-  _Atomic (ImFile *) file; /* the key, with at; NULL: free */
+  atomic_uint sequence;   /* odd while it is written */
+  atomic_bool referenced; /* looked up since the last eviction passed here */
+  atomic_ullong file;     /* its id: the key, with at; 0: free */
   atomic_ullong at;
 } Slot;
 
@@ -62,16 +62,16 @@ im_table_cache_free (ImTableCache *cache)
 }
 
 static size_t
-find_set (const ImTableCache *cache, const ImFile *file, uint64_t at)
+find_set (const ImTableCache *cache, uint64_t file, uint64_t at)
 {
-  uint64_t key = (at / 512) ^ ((uintptr_t)file >> 4) * UINT64_C (0x9e3779b97f4a7c15);
+  uint64_t key = (at / 512) ^ file * UINT64_C (0x9e3779b97f4a7c15);
   key *= UINT64_C (0xbf58476d1ce4e5b9);
   return (size_t)((key ^ key >> 31) % cache->n_sets);
 }
 
 /* Copies N words from word FIRST of the slice if SLOT holds it, whole and unchanged. */
 static bool
-copy_from_slot (ImTableCache *cache, size_t index, ImFile *file, uint64_t at,
+copy_from_slot (ImTableCache *cache, size_t index, uint64_t file, uint64_t at,
                 size_t first, size_t n, uint64_t *ret_words)
 {
   Slot *slot = &cache->slots[index];
@@ -104,7 +104,7 @@ choose_slot (ImTableCache *cache, size_t set)
 }
 
 static void
-fill_slot (ImTableCache *cache, size_t index, ImFile *file, uint64_t at,
+fill_slot (ImTableCache *cache, size_t index, uint64_t file, uint64_t at,
            const uint64_t *words, size_t n)
 {
   Slot *slot = &cache->slots[index];
@@ -122,7 +122,7 @@ fill_slot (ImTableCache *cache, size_t index, ImFile *file, uint64_t at,
 
 /* Publishes a slice, unless another thread has done so meanwhile. */
 static void
-insert (ImTableCache *cache, ImFile *file, uint64_t at, const uint64_t *words, size_t n)
+insert (ImTableCache *cache, uint64_t file, uint64_t at, const uint64_t *words, size_t n)
 {
   size_t set = find_set (cache, file, at);
   pthread_mutex_t *mutex = &cache->mutexes[set % MUTEXES];
@@ -141,12 +141,13 @@ im_table_cache_read_be64 (ImTableCache *cache, ImFile *file, uint64_t table,
                           uint64_t words, uint64_t first, size_t n, bool nowait,
                           uint64_t *ret_words, GError **error)
 {
+  uint64_t id = im_file_id (file);
   uint64_t slice_first = first / WORDS * WORDS;
   uint64_t at = table + slice_first * 8;
   size_t within = (size_t)(first - slice_first);
-  size_t set = find_set (cache, file, at);
+  size_t set = find_set (cache, id, at);
   for (size_t i = set * WAYS; i < (set + 1) * WAYS; i++)
-    if (copy_from_slot (cache, i, file, at, within, n, ret_words))
+    if (copy_from_slot (cache, i, id, at, within, n, ret_words))
       return true;
   if (nowait) {
     g_set_error_literal (error, IM_ERROR, IM_ERROR_WOULD_BLOCK, "table not cached");
@@ -158,21 +159,7 @@ im_table_cache_read_be64 (ImTableCache *cache, ImFile *file, uint64_t table,
     return false;
   for (size_t i = 0; i < slice_words; i++)
     slice[i] = im_get_be64 (&slice[i]);
-  insert (cache, file, at, slice, slice_words);
+  insert (cache, id, at, slice, slice_words);
   memcpy (ret_words, slice + within, n * 8);
   return true;
-}
-
-void
-im_table_cache_forget (ImTableCache *cache, ImFile *file)
-{
-  for (size_t i = 0; i < cache->n_sets * WAYS; i++) {
-    if (atomic_load_explicit (&cache->slots[i].file, memory_order_relaxed) != file)
-      continue;
-    pthread_mutex_t *mutex = &cache->mutexes[i / WAYS % MUTEXES];
-    pthread_mutex_lock (mutex);
-    if (atomic_load (&cache->slots[i].file) == file)
-      fill_slot (cache, i, NULL, 0, NULL, 0);
-    pthread_mutex_unlock (mutex);
-  }
 }

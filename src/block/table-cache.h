@@ -31,6 +31,3 @@ im_table_cache_span (uint64_t first, uint64_t words)
   uint64_t end = (first / per_slice + 1) * per_slice;
   return (size_t)((end < words ? end : words) - first);
 }
-
-/* Drops FILE's slices.  For closing an image. */
-void im_table_cache_forget (ImTableCache *cache, ImFile *file);
