@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One function for each form of the command.  Each says what goes wrong itself and
+ * returns the exit status. */
+#pragma once
+
+#include "cli/options.h"
+
+int im_form_mount (const ImOptions *options);
+int im_form_nbd (const ImOptions *options);
+int im_form_list (const ImOptions *options);
+int im_form_info (const ImOptions *options);
+int im_form_unmount (const ImOptions *options);
+
+/* Prints "imgmount: IMAGE: " and ERROR's text; returns EXIT_FAILURE. */
+int im_form_fail (const char *image, const GError *error);
+
+/* For forms that serve: says once, in one line, that an image which was not asked for
+ * read-only is served so. */
+void im_form_say_read_only (const ImOptions *options);

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Options → form → exit status. */
+#include "base/log.h"
+#include "cli/forms.h"
+#include "cli/mount-options.h"
+#include "config.h"
+#include "formats/format.h"
+
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int
+im_form_fail (const char *image, const GError *error)
+{
+  im_log_error ("%s: %s", image, error->message);
+  return EXIT_FAILURE;
+}
+
+void
+im_form_say_read_only (const ImOptions *options)
+{
+  if (!options->read_only && !options->snapshot)
+    im_log_warning ("%s: exported read-only: this version does not write",
+                    options->image);
+}
+
+static int
+print_help (void)
+{
+  g_autofree char *text = im_options_help ();
+  return fputs (text, stdout) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int
+print_version (void)
+{
+  printf ("imgmount %s (fuse %s, nbd %s, libdeflate %s, zstd %s, json %s)\n",
+          IMGMOUNT_VERSION, HAVE_FUSE ? "yes" : "no", HAVE_NBD ? "yes" : "no",
+          HAVE_LIBDEFLATE ? "yes" : "no", HAVE_ZSTD ? "yes" : "no",
+          HAVE_JSON ? "yes" : "no");
+  return EXIT_SUCCESS;
+}
+
+static int
+print_formats (void)
+{
+  for (const ImFormat *const *f = im_formats (); *f; f++)
+    printf ("%-8s %s\n", (*f)->name, (*f)->description);
+  return EXIT_SUCCESS;
+}
+
+static int
+run (const ImOptions *options)
+{
+  switch (options->form) {
+  case IM_FORM_MOUNT:
+    return im_form_mount (options);
+  case IM_FORM_NBD:
+    return im_form_nbd (options);
+  case IM_FORM_LIST:
+    return im_form_list (options);
+  case IM_FORM_INFO:
+    return im_form_info (options);
+  case IM_FORM_UNMOUNT:
+    return im_form_unmount (options);
+  case IM_FORM_HELP:
+    return print_help ();
+  case IM_FORM_VERSION:
+    return print_version ();
+  case IM_FORM_FORMATS:
+    return print_formats ();
+  }
+  return EXIT_FAILURE;
+}
+
+int
+main (int argc, char **argv)
+{
+  setlocale (LC_ALL, "");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (ImOptions) options = im_options_parse (argv[0], argc, argv, &error);
+  if (!options ||
+      (options->form == IM_FORM_MOUNT && !im_mount_options_apply (options, &error))) {
+    im_log_error ("%s", error->message);
+    im_log_hint ("imgmount --help lists the options");
+    return EXIT_FAILURE;
+  }
+  im_log_set_verbosity ((int)MIN (options->verbosity, 9));
+  return run (options);
+}

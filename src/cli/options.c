@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From argv to ImOptions: reading by the table, then checking what goes together. */
+#include "cli/options.h"
+#include "base/error.h"
+#include "base/parse.h"
+#include "cli/option-table.h"
+#include "config.h"
+
+#include <getopt.h>
+
+enum {
+  FIRST_KEY = 256, /* getopt_long's value for table entry i is FIRST_KEY + i */
+};
+
+static bool usage (GError **error, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+static bool
+usage (GError **error, const char *format, ...)
+{
+  va_list args;
+  va_start (args, format);
+  g_autofree char *text = g_strdup_vprintf (format, args);
+  va_end (args);
+  g_set_error_literal (error, IM_ERROR, IM_ERROR_USAGE, text);
+  return false;
+}
+
+/* "--name", or "-x" for an entry without a long name.  Caller frees. */
+static char *
+display_name (const ImOptionEntry *entry)
+{
+  return entry->name ? g_strconcat ("--", entry->name, NULL)
+                     : g_strdup_printf ("-%c", entry->letter);
+}
+
+/* What is gathered while argv is read. */
+typedef struct {
+  ImOptions *options;
+  const char *form_name; /* the option that chose the form, or NULL */
+  GPtrArray *o_values;   /* of const char *: the arguments of -o */
+  GPtrArray *used;       /* of const ImOptionEntry *: to be checked against the form */
+} Reading;
+
+static bool
+choose_form (Reading *reading, const ImOptionEntry *entry, GError **error)
+{
+  /* Help wins over everything, whatever else stands there. */
+  if (reading->options->form & (IM_FORM_HELP | IM_FORM_VERSION))
+    return true;
+  if (reading->form_name && strcmp (reading->form_name, entry->name) != 0 &&
+      !(entry->forms & (IM_FORM_HELP | IM_FORM_VERSION)))
+    return usage (error, "--%s and --%s exclude each other", reading->form_name,
+                  entry->name);
+  reading->form_name = entry->name;
+  reading->options->form = (ImForm)entry->forms;
+  return true;
+}
+
+static bool
+take_number (const ImOptionEntry *entry, const char *value, void *field, GError **error)
+{
+  g_autofree char *name = display_name (entry);
+  uint64_t number;
+  if (!im_parse_number (value, name, entry->maximum, &number, error))
+    return false;
+  if (number < entry->minimum)
+    return usage (error, "%s: %s is less than %" G_GUINT64_FORMAT, name, value,
+                  entry->minimum);
+  *(uint64_t *)field = number;
+  return true;
+}
+
+static bool
+take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **error)
+{
+  void *field = (char *)reading->options + entry->field;
+  if (entry->kind != IM_OPTION_FORM)
+    g_ptr_array_add (reading->used, (void *)entry);
+  switch (entry->kind) {
+  case IM_OPTION_FLAG:
+    *(bool *)field = true;
+    return true;
+  case IM_OPTION_COUNT:
+    *(uint64_t *)field += 1;
+    return true;
+  case IM_OPTION_STRING:
+    *(const char **)field = value;
+    return true;
+  case IM_OPTION_NUMBER:
+    return take_number (entry, value, field, error);
+  case IM_OPTION_SIZE: {
+    g_autofree char *name = display_name (entry);
+    return im_parse_size (value, name, field, error);
+  }
+  case IM_OPTION_FORM:
+    return choose_form (reading, entry, error);
+  case IM_OPTION_O:
+    g_ptr_array_add (reading->o_values, (void *)value);
+    return true;
+  }
+  return false;
+}
+
+static void
+build_getopt_tables (GString *letters, struct option *longs)
+{
+  for (size_t i = 0; i < im_option_table_length; i++) {
+    const ImOptionEntry *entry = &im_option_table[i];
+    int has_arg = entry->argument ? required_argument : no_argument;
+    if (entry->name)
+      *longs++ = (struct option){entry->name, has_arg, NULL, FIRST_KEY + (int)i};
+    if (entry->letter)
+      g_string_append_printf (letters, "%c%s", entry->letter, has_arg ? ":" : "");
+  }
+  *longs = (struct option){0};
+}
+
+static const ImOptionEntry *
+entry_by_key (int key)
+{
+  if (key >= FIRST_KEY)
+    return &im_option_table[key - FIRST_KEY];
+  for (size_t i = 0; i < im_option_table_length; i++)
+    if (im_option_table[i].letter == key)
+      return &im_option_table[i];
+  return NULL;
+}
+
+/* The sentence for what getopt_long has refused. */
+static bool
+refuse (int key, char **argv, GError **error)
+{
+  const ImOptionEntry *entry = optopt ? entry_by_key (optopt) : NULL;
+  if (entry && key == ':') {
+    g_autofree char *name = display_name (entry);
+    return usage (error, "%s needs a value", name);
+  }
+  if (entry)
+    return usage (error, "--%s takes no value", entry->name);
+  if (optopt)
+    return usage (error, "option '-%c' is not known", optopt);
+  return usage (error, "option '%s' is not known, or short for several",
+                argv[optind - 1]);
+}
+
+static bool
+read_arguments (Reading *reading, int argc, char **argv, GError **error)
+{
+  g_autoptr (GString) letters = g_string_new (":");
+  g_autofree struct option *longs = g_new0 (struct option, im_option_table_length + 1);
+  build_getopt_tables (letters, longs);
+  opterr = 0;
+  optind = 0;
+  int key;
+  while ((key = getopt_long (argc, argv, letters->str, longs, NULL)) != -1) {
+    const ImOptionEntry *entry = key == '?' || key == ':' ? NULL : entry_by_key (key);
+    if (!entry)
+      return refuse (key, argv, error);
+    if (!take (reading, entry, optarg, error))
+      return false;
+  }
+  return true;
+}
+
+static const char *
+form_title (ImForm form)
+{
+  switch (form) {
+  case IM_FORM_NBD:
+    return "with --nbd";
+  case IM_FORM_LIST:
+    return "with --list";
+  case IM_FORM_INFO:
+    return "with --info";
+  case IM_FORM_UNMOUNT:
+    return "with --unmount";
+  default:
+    return "when mounting";
+  }
+}
+
+static bool
+check_forms (const Reading *reading, GError **error)
+{
+  for (guint i = 0; i < reading->used->len; i++) {
+    const ImOptionEntry *entry = reading->used->pdata[i];
+    if (entry->forms & reading->options->form)
+      continue;
+    g_autofree char *name = display_name (entry);
+    return usage (error, "%s has no meaning %s%s", name,
+                  form_title (reading->options->form),
+                  entry->forms == IM_FORM_NBD ? " (--nbd was meant?)" : "");
+  }
+  return true;
+}
+
+/* -o is the offset in the NBD form and a list of mount options in the other. */
+static bool
+settle_o (Reading *reading, GError **error)
+{
+  ImOptions *options = reading->options;
+  if (reading->o_values->len == 0)
+    return true;
+  if (options->form == IM_FORM_NBD)
+    return im_parse_size (reading->o_values->pdata[reading->o_values->len - 1], "-o",
+                          &options->offset, error);
+  g_ptr_array_add (reading->o_values, NULL);
+  options->mount_options = g_strjoinv (",", (char **)reading->o_values->pdata);
+  return true;
+}
+
+static bool
+take_operands (ImOptions *options, char **operands, int n, GError **error)
+{
+  bool mount = options->form == IM_FORM_MOUNT, unmount = options->form == IM_FORM_UNMOUNT;
+  int wanted = mount ? 2 : 1;
+  if (n < wanted)
+    return usage (error, n == 0 && !unmount ? "no IMAGE given" : "no MOUNTPOINT given");
+  if (n > wanted)
+    return usage (error, "'%s' is one operand too many", operands[wanted]);
+  options->image = unmount ? NULL : operands[0];
+  options->mountpoint = unmount ? operands[0] : mount ? operands[1] : NULL;
+  return true;
+}
+
+static bool
+check_sector_size (uint64_t size, GError **error)
+{
+  if (size == 0 || size == 512 || size == 1024 || size == 2048 || size == 4096)
+    return true;
+  return usage (
+      error, "--sector-size: %" G_GUINT64_FORMAT " is not 512, 1024, 2048 or 4096", size);
+}
+
+static bool
+check_combinations (const ImOptions *options, GError **error)
+{
+  if (options->partition && (options->offset || options->size))
+    return usage (error, "--partition and --offset or --size exclude each other");
+  if (options->socket && options->socket[0] != '/')
+    return usage (error, "--socket: '%s' is not an absolute path", options->socket);
+  if (options->fork && options->foreground)
+    return usage (error, "--fork and --foreground exclude each other");
+  return check_sector_size (options->sector_size, error);
+}
+
+static bool
+settle (Reading *reading, char **operands, int n, GError **error)
+{
+  ImOptions *options = reading->options;
+  if (options->form & (IM_FORM_HELP | IM_FORM_VERSION))
+    return true;
+  if (options->format && strcmp (options->format, "help") == 0) {
+    options->form = IM_FORM_FORMATS;
+    return true;
+  }
+  return check_forms (reading, error) && settle_o (reading, error) &&
+         take_operands (options, operands, n, error) &&
+         check_combinations (options, error);
+}
+
+ImOptions *
+im_options_parse (const char *program, int argc, char **argv, GError **error)
+{
+  g_autoptr (ImOptions) options = g_new0 (ImOptions, 1);
+  *options = (ImOptions){
+      .form = IM_FORM_MOUNT,
+      .metadata_cache = 32u << 20,
+      .chunk_cache = 128u << 20,
+      .port = 10809,
+      .bind = "0.0.0.0",
+      .shared = 1,
+      .export_name = "",
+      .handshake_limit = 10,
+  };
+  g_autoptr (GPtrArray) o_values = g_ptr_array_new ();
+  g_autoptr (GPtrArray) used = g_ptr_array_new ();
+  Reading reading = {.options = options, .o_values = o_values, .used = used};
+  g_autofree char *base = g_path_get_basename (program);
+  if (strcmp (base, "qemu-nbd") == 0)
+    options->form = IM_FORM_NBD;
+  if (!read_arguments (&reading, argc, argv, error) ||
+      !settle (&reading, argv + optind, argc - optind, error))
+    return NULL;
+  return g_steal_pointer (&options);
+}
+
+void
+im_options_free (ImOptions *options)
+{
+  if (!options)
+    return;
+  g_free (options->mount_options);
+  g_free (options);
+}
+
+static void
+append_entry (GString *text, const ImOptionEntry *entry)
+{
+  g_autoptr (GString) names = g_string_new (NULL);
+  if (entry->letter)
+    g_string_append_printf (names, "-%c", entry->letter);
+  else
+    g_string_append (names, "  ");
+  if (entry->name)
+    g_string_append_printf (names, "%s--%s", entry->letter ? ", " : "  ", entry->name);
+  if (entry->argument)
+    g_string_append_printf (names, " %s", entry->argument);
+  /* Padded by characters: an ellipsis is one. */
+  int pad = 28 - (int)g_utf8_strlen (names->str, -1);
+  g_string_append_printf (text, "  %s%*s %s\n", names->str, MAX (pad, 0), "",
+                          entry->help);
+}
+
+static void
+append_section (GString *text, const char *title, bool (*belongs) (const ImOptionEntry *))
+{
+  g_string_append_printf (text, "\n%s\n", title);
+  for (size_t i = 0; i < im_option_table_length; i++)
+    if (belongs (&im_option_table[i]))
+      append_entry (text, &im_option_table[i]);
+}
+
+static bool
+is_form (const ImOptionEntry *entry)
+{
+  return entry->kind == IM_OPTION_FORM;
+}
+
+static bool
+is_nbd (const ImOptionEntry *entry)
+{
+  return entry->kind != IM_OPTION_FORM && entry->forms == IM_FORM_NBD;
+}
+
+static bool
+is_common (const ImOptionEntry *entry)
+{
+  return entry->kind != IM_OPTION_FORM && entry->forms != IM_FORM_NBD;
+}
+
+char *
+im_options_help (void)
+{
+  GString *text = g_string_new (
+      "imgmount " IMGMOUNT_VERSION ": hands out the bytes of a disk image\n\n"
+      "  imgmount [OPTION...] IMAGE MOUNTPOINT    as files: disk, p1, p2, …\n"
+      "  imgmount --nbd [OPTION...] IMAGE         over NBD\n"
+      "  imgmount --list [--json] IMAGE           the partition table\n"
+      "  imgmount --info [--json] IMAGE           what is known of the image\n"
+      "  imgmount --unmount MOUNTPOINT\n");
+  append_section (text, "What to do:", is_form);
+  append_section (text, "Options:", is_common);
+  append_section (text, "With --nbd:", is_nbd);
+  g_string_append (text, "\nSizes take K, M, G, T, P, E. The manual: man imgmount\n");
+  return g_string_free (text, FALSE);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The command line, parsed into one struct that is const afterwards. */
+#pragma once
+
+#include "image/image.h"
+
+/* What the program is asked to do; a bit each, so that an option can say where it
+ * belongs. */
+typedef enum {
+  IM_FORM_MOUNT = 1 << 0,
+  IM_FORM_NBD = 1 << 1,
+  IM_FORM_LIST = 1 << 2,
+  IM_FORM_INFO = 1 << 3,
+  IM_FORM_UNMOUNT = 1 << 4,
+  IM_FORM_HELP = 1 << 5,
+  IM_FORM_VERSION = 1 << 6,
+  IM_FORM_FORMATS = 1 << 7, /* -f help */
+} ImForm;
+
+typedef struct {
+  ImForm form;
+  const char *image; /* every form but UNMOUNT; borrowed from argv, like all strings */
+  const char *mountpoint; /* MOUNT, UNMOUNT */
+
+  /* Every form that opens an image. */
+  const char *format;
+  bool read_only;
+  uint64_t partition;    /* -P; 0: none */
+  uint64_t offset, size; /* size 0: up to the end */
+  uint64_t sector_size;  /* 0: find out */
+  const char *snapshot;  /* -l, unparsed */
+  const char *backing;   /* --backing, unparsed */
+  bool force_share;
+  uint64_t metadata_cache, chunk_cache;
+  const char *log;
+  bool foreground;
+  uint64_t verbosity;
+  bool json;
+
+  char *mount_options; /* -o of the MOUNT form, all joined by commas; owned */
+
+  /* NBD */
+  uint64_t port;
+  const char *bind;
+  const char *socket;
+  uint64_t shared;
+  bool persistent;
+  const char *export_name;
+  const char *description;
+  bool fork;
+  const char *pid_file;
+  uint64_t handshake_limit;
+} ImOptions;
+
+/* Parses and checks ARGV, whose order it changes.  PROGRAM is the name that it was called
+ * by.  Errors are IM_ERROR_USAGE. */
+ImOptions *im_options_parse (const char *program, int argc, char **argv, GError **error);
+void im_options_free (ImOptions *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImOptions, im_options_free)
+
+/* The text of --help; caller frees. */
+char *im_options_help (void);

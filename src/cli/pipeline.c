@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Opening what the options name and putting together what is handed out. */
+#include "cli/pipeline.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "report/report.h"
+
+/* -l: ID_OR_NAME, or snapshot.id=…,snapshot.name=….  The parts live in *RET_PARTS. */
+static bool
+parse_snapshot (const char *text, ImOpenOptions *open, GStrv *ret_parts, GError **error)
+{
+  if (!g_str_has_prefix (text, "snapshot.")) {
+    open->snapshot_any = text;
+    return true;
+  }
+  *ret_parts = g_strsplit (text, ",", -1);
+  for (char **part = *ret_parts; *part; part++) {
+    if (g_str_has_prefix (*part, "snapshot.id=")) {
+      open->snapshot_id = *part + strlen ("snapshot.id=");
+    } else if (g_str_has_prefix (*part, "snapshot.name=")) {
+      open->snapshot_name = *part + strlen ("snapshot.name=");
+    } else {
+      g_set_error (
+          error, IM_ERROR, IM_ERROR_USAGE,
+          "--load-snapshot: '%s' is neither snapshot.id= nor snapshot.name=", *part);
+      return false;
+    }
+  }
+  return true;
+}
+
+static void
+parse_backing (const char *text, ImOpenOptions *open)
+{
+  if (!text || strcmp (text, "follow") == 0) {
+    open->backing = IM_BACKING_FOLLOW;
+  } else if (strcmp (text, "none") == 0) {
+    open->backing = IM_BACKING_NONE;
+  } else {
+    open->backing = IM_BACKING_UNDER;
+    open->backing_dir = text;
+  }
+}
+
+static bool
+open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
+{
+  g_auto (GStrv) parts = NULL;
+  ImOpenOptions open = {.format = options->format, .force_share = options->force_share};
+  parse_backing (options->backing, &open);
+  if (options->snapshot && !parse_snapshot (options->snapshot, &open, &parts, error))
+    return false;
+  pipeline->shared = im_resources_new (options->metadata_cache, options->chunk_cache);
+  pipeline->image = im_image_open (options->image, &open, pipeline->shared, error);
+  return pipeline->image != NULL;
+}
+
+/* The disk of the image, or the slice that --offset and --size make of it. */
+static bool
+choose_disk (ImPipeline *pipeline, const ImOptions *options, GError **error)
+{
+  ImBlock *whole = pipeline->image->disk;
+  if (options->offset == 0 && options->size == 0) {
+    pipeline->disk = im_block_ref (whole);
+    return true;
+  }
+  if (options->offset > whole->size) {
+    g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
+                 "--offset: %" G_GUINT64_FORMAT
+                 " is past the end of the disk (%" G_GUINT64_FORMAT " bytes)",
+                 options->offset, whole->size);
+    return false;
+  }
+  uint64_t size = options->size ? options->size : whole->size - options->offset;
+  pipeline->disk = im_slice_new (whole, options->offset, size, error);
+  return pipeline->disk != NULL;
+}
+
+ImPipeline *
+im_pipeline_open (const ImOptions *options, GError **error)
+{
+  g_autoptr (ImPipeline) pipeline = g_new0 (ImPipeline, 1);
+  if (!open_image (pipeline, options, error) || !choose_disk (pipeline, options, error))
+    return NULL;
+  pipeline->table =
+      im_partition_table_read (pipeline->disk, (uint32_t)options->sector_size, error);
+  if (!pipeline->table)
+    return NULL;
+  return g_steal_pointer (&pipeline);
+}
+
+void
+im_pipeline_free (ImPipeline *pipeline)
+{
+  if (!pipeline)
+    return;
+  im_export_set_free (pipeline->set);
+  im_partition_table_free (pipeline->table);
+  im_block_unref (pipeline->disk);
+  im_image_free (pipeline->image);
+  im_resources_free (pipeline->shared);
+  g_free (pipeline);
+}
+
+/* The sentence for a partition that is not there. */
+static void
+set_no_such_partition (const ImPartitionTable *table, uint64_t number, GError **error)
+{
+  g_autoptr (GString) there = g_string_new (NULL);
+  for (guint i = 0; i < table->partitions->len; i++) {
+    const ImPartition *partition = table->partitions->pdata[i];
+    if (partition->number != 0 && partition->size != 0)
+      g_string_append_printf (there, "%s%u", there->len ? ", " : "", partition->number);
+  }
+  g_set_error (error, IM_ERROR, IM_ERROR_NOT_FOUND,
+               "--partition: there is no partition %" G_GUINT64_FORMAT " (%s%s)", number,
+               there->len ? "there are " : "the disk has none", there->str);
+}
+
+static ImBlock *
+slice_partition (ImPipeline *pipeline, const ImPartition *partition, GError **error)
+{
+  return im_slice_new (pipeline->disk, partition->offset, partition->size, error);
+}
+
+/* -P: that partition in the disk's place. */
+static bool
+add_only_partition (ImPipeline *pipeline, uint64_t number, GError **error)
+{
+  const ImPartition *partition =
+      im_partition_table_find (pipeline->table, (unsigned)number);
+  if (!partition) {
+    set_no_such_partition (pipeline->table, number, error);
+    return false;
+  }
+  g_autoptr (ImBlock) block = slice_partition (pipeline, partition, error);
+  if (!block)
+    return false;
+  im_export_set_add_block (pipeline->set, IM_EXPORT_DISK, "disk", NULL, block,
+                           partition->offset);
+  return true;
+}
+
+static void
+add_links (ImExportSet *set, const ImPartition *partition, const char *name)
+{
+  g_autofree char *target = g_strconcat ("../", name, NULL);
+  if (partition->name && partition->name[0])
+    im_export_set_add_link (set, "by-partlabel", partition->name, target);
+  if (partition->uuid)
+    im_export_set_add_link (set, "by-partuuid", partition->uuid, target);
+}
+
+static bool
+add_partition (ImPipeline *pipeline, const ImPartition *partition, GError **error)
+{
+  g_autofree char *name = g_strdup_printf ("p%u", partition->number);
+  g_autofree char *size = im_format_size (partition->size);
+  const char *type = im_partition_type_name (partition);
+  g_autofree char *description =
+      partition->name && partition->name[0]
+          ? g_strdup_printf ("%s \"%s\", %s", type, partition->name, size)
+          : g_strdup_printf ("%s, %s", type, size);
+  g_autoptr (ImBlock) block = slice_partition (pipeline, partition, error);
+  if (!block)
+    return false;
+  im_export_set_add_block (pipeline->set, IM_EXPORT_PARTITION, name, description, block,
+                           partition->offset);
+  add_links (pipeline->set, partition, name);
+  return true;
+}
+
+/* info.json, anew at each open. */
+static char *
+render_info (void *data)
+{
+  const ImPipeline *pipeline = data;
+  g_autoptr (GError) error = NULL;
+  char *text = im_report_info_json (pipeline->image, pipeline->table, &error);
+  if (!text)
+    im_log_warning ("info.json: %s", error->message);
+  return text ? text : g_strdup ("");
+}
+
+static bool
+add_disk_and_partitions (ImPipeline *pipeline, const ImOptions *options, GError **error)
+{
+  im_export_set_add_block (pipeline->set, IM_EXPORT_DISK, "disk", options->description,
+                           pipeline->disk, 0);
+  for (guint i = 0; i < pipeline->table->partitions->len; i++) {
+    const ImPartition *partition = pipeline->table->partitions->pdata[i];
+    if (partition->number != 0 && partition->size != 0 &&
+        !add_partition (pipeline, partition, error))
+      return false;
+  }
+  return true;
+}
+
+bool
+im_pipeline_build_exports (ImPipeline *pipeline, const ImOptions *options, GError **error)
+{
+  const ImImage *image = pipeline->image;
+  pipeline->set =
+      im_export_set_new (im_file_path (image->file), im_file_stat (image->file));
+  pipeline->set->read_only = true;
+  if (im_report_has_json ())
+    im_export_set_add_text (pipeline->set, "info.json", render_info, pipeline);
+  if (options->partition)
+    return add_only_partition (pipeline, options->partition, error);
+  return add_disk_and_partitions (pipeline, options, error);
+}
