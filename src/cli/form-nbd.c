@@ -81,6 +81,8 @@ serve (ImPipeline *pipeline, const ImOptions *options, GError **error)
   im_process_ready ();
   bool ok = im_nbd_server_run (server, error);
   im_process_unwatch_signals ();
+  if (options->pid_file)
+    unlink (options->pid_file);
   return ok;
 }
 
@@ -117,10 +119,7 @@ im_form_nbd (const ImOptions *options)
     return EXIT_FAILURE;
   }
   im_process_raise_file_limit ();
-  int status = open_and_serve (&resolved);
-  if (pid_file)
-    unlink (pid_file);
-  return status;
+  return open_and_serve (&resolved);
 }
 
 #else

@@ -3,6 +3,7 @@
 #include "cli/pipeline.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/parse.h"
 #include "report/report.h"
 
 /* -l: ID_OR_NAME, or snapshot.id=…,snapshot.name=….  The parts live in *RET_PARTS. */
