@@ -86,7 +86,9 @@ im_format_size (uint64_t bytes)
     value /= 1024;
     unit++;
   }
-  if (value >= 99.95 || value == (double)(uint64_t)value)
-    return g_strdup_printf ("%.0f %s", value, units[unit]);
-  return g_strdup_printf ("%.1f %s", value, units[unit]);
+  char digits[G_ASCII_DTOSTR_BUF_SIZE];
+  g_ascii_formatd (digits, sizeof digits, value >= 99.95 ? "%.0f" : "%.1f", value);
+  if (g_str_has_suffix (digits, ".0"))
+    digits[strlen (digits) - 2] = '\0';
+  return g_strdup_printf ("%s %s", digits, units[unit]);
 }
