@@ -175,11 +175,20 @@ trim (ImChunkEngine *engine, Shard *first)
   }
 }
 
-/* Reads the stored bytes of REF into this thread's buffer, which grows as needed. */
-static const uint8_t *
+/* LEN bytes for a chunk, or NULL and an error: images decide how many. */
+static uint8_t *
+try_malloc (size_t len, GError **error)
+{
+  uint8_t *bytes = g_try_malloc (len);
+  if (!bytes)
+    im_set_errno (error, ENOMEM, "a chunk of %zu bytes", len);
+  return bytes;
+}
+
+/* The stored bytes of REF, newly allocated. */
+static uint8_t *
 read_stored (const ImChunkRef *ref, size_t *ret_len, GError **error)
 {
-  static _Thread_local GByteArray *buffer;
   uint64_t size = im_file_size (ref->file);
   if (ref->at >= size) {
     g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
@@ -189,11 +198,10 @@ read_stored (const ImChunkRef *ref, size_t *ret_len, GError **error)
     return NULL;
   }
   *ret_len = (size_t)im_min (ref->stored, size - ref->at);
-  if (!buffer)
-    buffer = g_byte_array_new ();
-  g_byte_array_set_size (buffer, (guint)*ret_len);
-  return im_file_pread (ref->file, buffer->data, *ret_len, ref->at, error) ? buffer->data
-                                                                           : NULL;
+  g_autofree uint8_t *stored = try_malloc (*ret_len, error);
+  if (!stored || !im_file_pread (ref->file, stored, *ret_len, ref->at, error))
+    return NULL;
+  return g_steal_pointer (&stored);
 }
 
 /* The plain bytes of REF, newly allocated. */
@@ -201,14 +209,12 @@ static uint8_t *
 decode (const ImChunkRef *ref, GError **error)
 {
   size_t len;
-  const uint8_t *stored = read_stored (ref, &len, error);
+  g_autofree uint8_t *stored = read_stored (ref, &len, error);
   if (!stored)
     return NULL;
-  g_autofree uint8_t *plain = g_try_malloc (ref->plain);
-  if (!plain) {
-    im_set_errno (error, ENOMEM, "a chunk of %u bytes", ref->plain);
+  g_autofree uint8_t *plain = try_malloc (ref->plain, error);
+  if (!plain)
     return NULL;
-  }
   if (!ref->codec->decode (stored, len, plain, ref->plain, error)) {
     g_prefix_error (error,
                     "compressed data at offset 0x%" G_GINT64_MODIFIER "x: ", ref->at);
