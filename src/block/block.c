@@ -14,8 +14,15 @@ im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBlock *pa
   block->preferred = 4096;
   block->parent = parent;
   block->shared = shared;
+  block->file = NULL;
   atomic_init (&block->references, 1);
   atomic_init (&block->read_ahead, NULL);
+}
+
+void
+im_block_set_file (ImBlock *block, ImFile *file)
+{
+  block->file = im_file_ref (file);
 }
 
 ImBlock *
@@ -31,8 +38,10 @@ im_block_unref (ImBlock *block)
   /* A loop, so that a long chain does not become a deep recursion. */
   while (block && atomic_fetch_sub (&block->references, 1) == 1) {
     ImBlock *parent = block->parent;
+    ImFile *file = block->file;
     im_read_ahead_free (atomic_load (&block->read_ahead));
     block->ops->free (block);
+    im_file_unref (file);
     block = parent;
   }
 }

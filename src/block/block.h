@@ -89,6 +89,8 @@ struct ImBlock {
   uint32_t preferred;        /* bytes that are good to ask for at once: the cluster */
   ImBlock *parent;           /* owned; NULL: PARENT reads as zeros */
   const ImResources *shared; /* borrowed */
+  ImFile *file;              /* a reference: what it was opened from, for reports; NULL:
+                              * nothing, as with slices.  Set once, by im_block_set_file */
   atomic_uint references;
   /* The core's, made when a CHUNK is first read. */
   _Atomic (struct ImReadAhead *) read_ahead;
@@ -97,6 +99,10 @@ struct ImBlock {
 /* Sets up a block of SIZE bytes with one reference.  Takes PARENT's reference. */
 void im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBlock *parent,
                     const ImResources *shared);
+
+/* Remembers that BLOCK is the image in FILE.  Whoever opened it calls this, once, before
+ * anybody else sees it. */
+void im_block_set_file (ImBlock *block, ImFile *file);
 
 ImBlock *im_block_ref (ImBlock *block);
 void im_block_unref (ImBlock *block);

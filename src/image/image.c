@@ -117,7 +117,10 @@ open_disk (ImFile *file, const ImFormat *format, const ImOpenOptions *options,
       return NULL;
     }
   }
-  return format->open (file, &opening.context, error);
+  ImBlock *disk = format->open (file, &opening.context, error);
+  if (disk)
+    im_block_set_file (disk, file);
+  return disk;
 }
 
 /* NAME as FROM means it.  Caller frees. */

@@ -17,6 +17,15 @@ typedef enum {
   IM_SOURCE_EBR,
 } ImTableSource;
 
+/* What became of one copy of a GPT. */
+typedef enum {
+  IM_CHECK_NONE,        /* the table has no such copy (every MBR) */
+  IM_CHECK_GOOD,        /* both checksums hold */
+  IM_CHECK_BAD_ENTRIES, /* the header's holds, the entry array's does not */
+  IM_CHECK_BAD_HEADER,  /* the header's does not, or its fields contradict the disk */
+  IM_CHECK_ABSENT,      /* no header where one should be */
+} ImTableCheck;
+
 /* What is wrong with an entry; bits. */
 typedef enum {
   IM_PARTITION_TRUNCATED = 1 << 0, /* runs past the disk's end and was clipped */
@@ -28,13 +37,16 @@ typedef enum {
 } ImPartitionFlags;
 
 typedef struct {
-  unsigned number;       /* the kernel's: p<number>; 0 for a container without a file */
+  unsigned number;       /* the kernel's: p<number>; a container has its slot's */
   unsigned slot;         /* in its table, from 1 */
   unsigned level;        /* 0 in the outer table, 1 a logical one */
   bool container;        /* an extended partition: listed, never handed out */
   uint64_t first_lba;    /* sectors of the table's size, on the disk */
-  uint64_t sectors;      /* as the table states it, unclipped */
-  uint64_t offset, size; /* bytes, clipped to the disk; size 0: nothing to hand out */
+  uint64_t last_lba;     /* as the table states it; first_lba where it is empty */
+  uint64_t sectors;      /* as the table states it, unclipped; 0 with BAD_RANGE */
+  uint64_t offset, size; /* bytes, clipped to the disk; size 0: nothing to hand out, as
+                          * with containers and protective entries */
+  uint64_t entry_at;     /* byte on the disk where the entry itself stands */
   ImTableSource source;
   unsigned flags; /* ImPartitionFlags */
   /* MBR */
@@ -45,8 +57,8 @@ typedef struct {
   char *unique_guid;
   uint64_t attributes;
   char *name; /* UTF-8, or NULL */
-  char *uuid; /* PARTUUID as Linux forms it: lower case GUID for a GPT,
-               * 8 hex digits, '-', 2-digit number for an MBR */
+  char *uuid; /* PARTUUID as Linux forms it: lower case GUID for a GPT, 8 hex digits, '-',
+               * the number in 2 hex digits for an MBR; NULL for a container */
 } ImPartition;
 
 typedef struct {
@@ -56,15 +68,17 @@ typedef struct {
   uint64_t disk_size;           /* bytes */
   char *id;                     /* "0x1a2b3c4d" or an upper-case GUID; NULL for NONE */
   uint64_t first_lba, last_lba; /* GPT: the usable range */
-  bool protective, hybrid;      /* GPT: what the MBR beside it is */
-  ImTableSource source;         /* PRIMARY, or BACKUP where the primary failed */
+  uint32_t slots;               /* GPT: entries that the table has room for */
+  bool protective, hybrid; /* GPT: what the MBR beside it is, as the kernel sees it */
+  ImTableSource source;    /* PRIMARY, or BACKUP where the primary failed */
+  ImTableCheck primary, backup; /* GPT: the two copies */
   GPtrArray *partitions; /* of ImPartition, in listing order: by slot, logical ones after
                           * the primary ones in chain order */
   GPtrArray *warnings;   /* of char *: one sentence each of what is damaged */
 } ImPartitionTable;
 
 /* Reads the tables of DISK.  SECTOR_SIZE 0: found by where a GPT lies, else 512.  Damage
- * is warnings and flags; failure is for a disk that could not be read. */
+ * is warnings and flags; failure is for a disk whose first sector could not be read. */
 ImPartitionTable *im_partition_table_read (ImBlock *disk, uint32_t sector_size,
                                            GError **error);
 void im_partition_table_free (ImPartitionTable *table);
