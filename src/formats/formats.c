@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of formats and the choice among them. */
 #include "formats/format.h"
+#include "formats/qcow2/qcow2.h"
 #include "formats/raw.h"
 
 /* Signatures at the head are distinct, so their order is free; raw has none and is what
  */
 static const ImFormat *const formats[] = {
+    &im_format_qcow2,
     &im_format_raw,
     NULL,
 };

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* qcow2: from a range of the disk to where its bytes are. */
+#include "base/bytes.h"
+#include "base/error.h"
+#include "formats/qcow2/qcow2-image.h"
+
+/* Table entries looked at in one call; the caller comes again for the rest. */
+#define MAP_ENTRIES_MAX 65536u
+
+/* Words of an L2 table fetched at once; on the stack. */
+#define MAP_BATCH 128u
+
+/* One call of map under way. */
+typedef struct {
+  Qcow2Image *image;
+  uint64_t at, end; /* still to be mapped */
+  ImMapFlags flags;
+  ImExtent *extents;
+  size_t n, max;
+  bool full;        /* the array is, and more would not merge */
+  unsigned entries; /* that may still be looked at */
+} Walk;
+
+static inline ImExtent *
+last_extent (const Walk *w)
+{
+  return w->n > 0 ? &w->extents[w->n - 1] : NULL;
+}
+
+/* A new extent from where the walk is up to STOP, or NULL and full. */
+static ImExtent *
+add (Walk *w, uint64_t stop, ImExtentKind kind)
+{
+  ImExtent *e;
+
+  if (w->n == w->max) {
+    w->full = true;
+    return NULL;
+  }
+  e = &w->extents[w->n++];
+  *e = (ImExtent){.offset = w->at,
+                  .length = stop - w->at,
+                  .kind = kind,
+                  .allocated = kind != IM_EXTENT_PARENT,
+                  .stable = true};
+  w->at = stop;
+  return e;
+}
+
+/* ZERO and PARENT: one with what came before where that is the same. */
+static void
+add_plain (Walk *w, uint64_t stop, ImExtentKind kind)
+{
+  ImExtent *last = last_extent (w);
+
+  if (last && last->kind == kind) {
+    last->length += stop - w->at;
+    w->at = stop;
+  } else {
+    add (w, stop, kind);
+  }
+}
+
+static void
+add_file (Walk *w, uint64_t stop, uint64_t at)
+{
+  ImExtent *last = last_extent (w);
+
+  if (last && last->kind == IM_EXTENT_FILE && last->at + last->length == at) {
+    last->length += stop - w->at;
+    w->at = stop;
+    return;
+  }
+  last = add (w, stop, IM_EXTENT_FILE);
+  if (last) {
+    last->file = w->image->data;
+    last->at = at;
+  }
+}
+
+static void
+add_chunk (Walk *w, uint64_t stop, const Qcow2Cluster *cluster, uint32_t within)
+{
+  ImExtent *e = add (w, stop, IM_EXTENT_CHUNK);
+
+  if (!e)
+    return;
+  e->within = within;
+  e->at = cluster->at;
+  e->chunk = (ImChunkRef){
+      .file = w->image->file,
+      .at = cluster->at,
+      .stored = cluster->stored,
+      .plain = UINT32_C (1) << w->image->geometry.cluster_bits,
+      .codec = w->image->codec,
+  };
+}
+
+/* Never merged: each names its own entry. */
+static void
+add_damaged (Walk *w, uint64_t stop, const char *reason, uint64_t entry_at,
+             uint64_t entry)
+{
+  ImExtent *e = add (w, stop, IM_EXTENT_DAMAGED);
+
+  if (!e)
+    return;
+  e->reason = reason;
+  e->at = entry_at;
+  e->entry = entry;
+}
+
+/* An entry of the L2 table at TABLE, as read. */
+typedef struct {
+  const uint64_t *words;
+  uint64_t at; /* in the file */
+} Entry;
+
+static void
+add_cluster (Walk *w, uint64_t stop, const Qcow2Cluster *cluster, const Entry *entry)
+{
+  uint64_t within = w->at & ((UINT64_C (1) << w->image->geometry.cluster_bits) - 1);
+
+  switch (cluster->kind) {
+  case QCOW2_UNALLOCATED:
+    add_plain (w, stop, IM_EXTENT_PARENT);
+    break;
+  case QCOW2_ZERO:
+    add_plain (w, stop, IM_EXTENT_ZERO);
+    break;
+  case QCOW2_DATA:
+    add_file (w, stop, cluster->at + within);
+    break;
+  case QCOW2_COMPRESSED:
+    add_chunk (w, stop, cluster, (uint32_t)within);
+    break;
+  case QCOW2_BAD:
+    add_damaged (w, stop, cluster->reason, entry->at, entry->words[0]);
+    break;
+  }
+}
+
+/* All of one cluster that the walk still wants; several pieces with subclusters. */
+static void
+walk_entry (Walk *w, const Entry *entry)
+{
+  const Qcow2Geometry *g = &w->image->geometry;
+  uint64_t mask = (UINT64_C (1) << g->cluster_bits) - 1;
+  uint64_t guest = w->at & ~mask;
+
+  do {
+    unsigned sub = (unsigned)((w->at - guest) >> g->subcluster_bits), run;
+    Qcow2Cluster cluster;
+
+    run = qcow2_l2_decode (g, entry->words, guest, sub, &cluster);
+    add_cluster (w,
+                 im_min (w->end, guest + ((uint64_t)(sub + run) << g->subcluster_bits)),
+                 &cluster, entry);
+  } while (!w->full && w->at < w->end && (w->at & mask) != 0);
+}
+
+/* How many of COUNT entries from INDEX on of the L2 table at TABLE lie in the file. */
+static uint64_t
+entries_present (const Walk *w, uint64_t table, uint64_t index, uint64_t count)
+{
+  const Qcow2Geometry *g = &w->image->geometry;
+  uint64_t entries = (g->file_size - table) / 8 / g->entry_words;
+
+  return index < entries ? im_min (count, entries - index) : 0;
+}
+
+/* The part of the table at TABLE, which the file's end cuts off, from INDEX on.  Not
+ * zeros: those would be a statement, and there is none. */
+static void
+walk_cut_off (Walk *w, uint64_t table, uint64_t index)
+{
+  const Qcow2Geometry *g = &w->image->geometry;
+  uint64_t stop = ((w->at >> g->cluster_bits) - index + (UINT64_C (1) << g->l2_bits))
+                  << g->cluster_bits;
+
+  w->entries--;
+  add_damaged (w, im_min (w->end, stop), "L2 entry is past the end of the file",
+               table + index * g->entry_words * 8, 0);
+}
+
+/* As many entries of the L2 table at TABLE as one batch has. */
+static bool
+walk_l2 (Walk *w, uint64_t table, GError **error)
+{
+  const Qcow2Geometry *g = &w->image->geometry;
+  uint64_t words[MAP_BATCH];
+  uint64_t table_words = (uint64_t)g->entry_words << g->l2_bits;
+  uint64_t index = (w->at >> g->cluster_bits) & ((UINT64_C (1) << g->l2_bits) - 1);
+  uint64_t first = index * g->entry_words;
+  uint64_t wanted = ((w->end - 1) >> g->cluster_bits) - (w->at >> g->cluster_bits) + 1;
+  size_t room = im_min (MAP_BATCH, im_table_cache_span (first, table_words));
+  uint64_t count = entries_present (
+      w, table, index, im_min (im_min (wanted, w->entries), room / g->entry_words));
+
+  if (count == 0) {
+    walk_cut_off (w, table, index);
+    return true;
+  }
+  if (!im_table_cache_read_be64 (w->image->block.shared->tables, w->image->file, table,
+                                 table_words, first, (size_t)count * g->entry_words,
+                                 (w->flags & IM_MAP_NOWAIT) != 0, words, error))
+    return false;
+  w->entries -= (unsigned)count;
+  for (uint64_t i = 0; i < count && !w->full; i++) {
+    Entry entry = {.words = words + i * g->entry_words,
+                   .at = table + (first + i * g->entry_words) * 8};
+
+    walk_entry (w, &entry);
+  }
+  return true;
+}
+
+/* Where the run of empty L1 entries from INDEX on ends, as an index. */
+static uint64_t
+empty_run (Walk *w, uint64_t index, uint64_t last)
+{
+  const Qcow2Image *image = w->image;
+
+  do {
+    index++;
+    w->entries--;
+  } while (index <= last && w->entries > 0 && index < image->l1_entries &&
+           image->l1[index] == 0);
+  return index < image->l1_entries ? index : last + 1;
+}
+
+static bool
+walk_l1 (Walk *w, GError **error)
+{
+  const Qcow2Image *image = w->image;
+  const Qcow2Geometry *g = &image->geometry;
+  unsigned shift = g->cluster_bits + g->l2_bits;
+  uint64_t index = w->at >> shift;
+  uint64_t entry = index < image->l1_entries ? image->l1[index] : 0;
+  Qcow2Cluster table = qcow2_l1_decode (g, entry);
+
+  if (table.kind == QCOW2_DATA)
+    return walk_l2 (w, table.at, error);
+  if (table.kind == QCOW2_UNALLOCATED) {
+    index = empty_run (w, index, (w->end - 1) >> shift);
+    add_plain (w, im_min (w->end, index << shift), IM_EXTENT_PARENT);
+  } else {
+    w->entries--;
+    add_damaged (w, im_min (w->end, (index + 1) << shift), table.reason,
+                 image->l1_offset + index * 8, entry);
+  }
+  return true;
+}
+
+bool
+qcow2_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
+           ImExtent *extents, size_t n, size_t *ret_n, GError **error)
+{
+  Walk w = {.image = (Qcow2Image *)block,
+            .at = offset,
+            .end = offset + length,
+            .flags = flags,
+            .extents = extents,
+            .max = n,
+            .entries = MAP_ENTRIES_MAX};
+
+  while (w.at < w.end && !w.full && w.entries > 0) {
+    g_autoptr (GError) local = NULL;
+
+    if (walk_l1 (&w, &local))
+      continue;
+    if (w.n == 0) {
+      g_propagate_error (error, g_steal_pointer (&local));
+      return false;
+    }
+    break; /* what is known is an answer; the error comes again to who asks from there */
+  }
+  *ret_n = w.n;
+  return true;
+}
