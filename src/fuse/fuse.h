@@ -12,7 +12,8 @@ typedef struct {
 
 typedef struct ImFuseSession ImFuseSession;
 
-/* Mounts; nothing is answered yet.  SET is borrowed and outlives it. */
+/* Mounts; nothing is answered yet.  SET is borrowed and outlives it.  Errors of all
+ * functions here are without the mount point's path. */
 ImFuseSession *im_fuse_session_new (const ImExportSet *set, const ImFuseOptions *options,
                                     GError **error);
 /* Unmounts if need be. */
@@ -25,7 +26,8 @@ bool im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), vo
                           GError **error);
 
 /* Unmounts, lazily where it is busy, so that run returns once all handles are closed.
- * Any thread. */
+ * Called again, or where it cannot be unmounted: run returns whatever is open.  Any
+ * thread. */
 void im_fuse_session_stop (ImFuseSession *session);
 
 /* --unmount: detaches the imgmount mount at MOUNTPOINT and returns when its server has

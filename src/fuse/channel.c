@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A thread's own way to the kernel. */
+#include "fuse/channel.h"
+#include "base/error.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct ImFuseChannel {
+  int fd;
+  bool owned; /* fd is a clone, to be closed */
+  void *buffer;
+};
+
+static _Thread_local ImFuseChannel *current;
+
+/* A clone of the connection FD; FD itself where the kernel has no such thing. */
+static int
+clone_connection (int fd, bool *ret_owned)
+{
+  int clone = open ("/dev/fuse", O_RDWR | O_CLOEXEC);
+  uint32_t source = (uint32_t)fd;
+  *ret_owned = clone >= 0 && ioctl (clone, FUSE_DEV_IOC_CLONE, &source) == 0;
+  if (*ret_owned)
+    return clone;
+  if (clone >= 0)
+    close (clone);
+  return fd;
+}
+
+ImFuseChannel *
+im_fuse_channel_new (int fd, bool main, GError **error)
+{
+  void *buffer = mmap (NULL, IM_FUSE_MAX_READ, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (buffer == MAP_FAILED) {
+    im_set_errno (error, errno, "a buffer of %u bytes", IM_FUSE_MAX_READ);
+    return NULL;
+  }
+  ImFuseChannel *channel = g_new0 (ImFuseChannel, 1);
+  channel->buffer = buffer;
+  channel->fd = main ? fd : clone_connection (fd, &channel->owned);
+  return channel;
+}
+
+void
+im_fuse_channel_free (ImFuseChannel *channel)
+{
+  if (channel->owned)
+    close (channel->fd);
+  munmap (channel->buffer, IM_FUSE_MAX_READ);
+  g_free (channel);
+}
+
+void
+im_fuse_channel_use (ImFuseChannel *channel)
+{
+  current = channel;
+}
+
+void *
+im_fuse_channel_buffer (void)
+{
+  return current->buffer;
+}
+
+static ssize_t
+channel_writev (int fd, struct iovec *iov, int count, void *userdata)
+{
+  return writev (current->fd, iov, count);
+}
+
+static ssize_t
+channel_read (int fd, void *buf, size_t length, void *userdata)
+{
+  return read (current->fd, buf, length);
+}
+
+const struct fuse_custom_io im_fuse_channel_io = {
+    .writev = channel_writev,
+    .read = channel_read,
+};

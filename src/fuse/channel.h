@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A thread's own way to the kernel: a clone of the connection's descriptor, so that its
+ * requests and replies queue apart from those of other threads, and a buffer. */
+#pragma once
+
+#include <fuse_lowlevel.h>
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The greatest read that the kernel asks for (256 pages). */
+#define IM_FUSE_MAX_READ (1024u * 1024)
+
+typedef struct ImFuseChannel ImFuseChannel;
+
+/* Opens another channel to the connection FD; MAIN: the one of FD itself. */
+ImFuseChannel *im_fuse_channel_new (int fd, bool main, GError **error);
+void im_fuse_channel_free (ImFuseChannel *channel);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImFuseChannel, im_fuse_channel_free)
+
+/* What the calling thread receives from and replies to.  A request must be answered
+ * through the channel that it came from. */
+void im_fuse_channel_use (ImFuseChannel *channel);
+
+/* The calling thread's page-aligned buffer of IM_FUSE_MAX_READ bytes. */
+void *im_fuse_channel_buffer (void);
+
+/* The functions through which libfuse does its I/O: the calling thread's channel. */
+extern const struct fuse_custom_io im_fuse_channel_io;

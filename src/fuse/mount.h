@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Mounting and unmounting: by the kernel where that is allowed, else by fusermount3. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* One mount of ours. */
+typedef struct {
+  int fd;     /* the kernel's end: requests come from it */
+  int keeper; /* while it is open fusermount3 waits to unmount, with auto_unmount; or -1
+               */
+  char *path; /* the mount point, resolved */
+  bool allow_root;       /* only the mounting user and root are served */
+  unsigned major, minor; /* its device; 0:0 where the mount table did not tell */
+} ImFuseMount;
+
+/* The path of MOUNTPOINT without links, and whether it is a directory or a regular file;
+ * anything else, and a place that a mount of ours has already, is an error. */
+char *im_fuse_mount_resolve (const char *mountpoint, mode_t *ret_type, GError **error);
+
+/* Mounts at PATH, as resolved.  TYPE: S_IFDIR or S_IFREG.  OPTIONS as the user gave
+ * them, or NULL. */
+bool im_fuse_mount_open (const char *path, mode_t type, const char *source,
+                         const char *options, bool read_only, ImFuseMount *ret_mount,
+                         GError **error);
+
+/* Closes the descriptors; the place stays mounted, dead, unless it was detached. */
+void im_fuse_mount_clear (ImFuseMount *mount);
+
+/* Unmounts what is on top at PATH; LAZY: out of sight at once, gone when unused. */
+bool im_fuse_mount_detach_path (const char *path, bool lazy, GError **error);
+
+/* Detaches MOUNT lazily, wherever it is now.  True also when it is not there any more. */
+bool im_fuse_mount_detach (const ImFuseMount *mount, GError **error);
+
+/* Lets the kernel read ahead as much as goes into a few requests; needs root, and comes
+ * after INIT, which sets it too.  Nothing happens where that fails. */
+void im_fuse_mount_raise_read_ahead (const ImFuseMount *mount);
