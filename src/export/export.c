@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The set of things to hand out. */
+#include "export/export.h"
+#include <string.h>
+
+/* The longest name that file systems take. */
+#define NAME_MAX_BYTES 255
+
+static void
+export_free (gpointer data)
+{
+  ImExport *export = data;
+  g_free (export->name);
+  g_free (export->description);
+  im_block_unref (export->block);
+  g_free (export);
+}
+
+static void
+text_free (gpointer data)
+{
+  ImExportText *text = data;
+  g_free (text->name);
+  g_free (text);
+}
+
+static void
+link_free (gpointer data)
+{
+  ImExportLink *link = data;
+  g_free (link->directory);
+  g_free (link->name);
+  g_free (link->target);
+  g_free (link);
+}
+
+ImExportSet *
+im_export_set_new (const char *image_path, const struct stat *image)
+{
+  ImExportSet *set = g_new0 (ImExportSet, 1);
+  set->blocks = g_ptr_array_new_with_free_func (export_free);
+  set->texts = g_ptr_array_new_with_free_func (text_free);
+  set->links = g_ptr_array_new_with_free_func (link_free);
+  set->image = *image;
+  set->image_path = g_strdup (image_path);
+  set->read_only = true;
+  return set;
+}
+
+void
+im_export_set_free (ImExportSet *set)
+{
+  if (!set)
+    return;
+  g_ptr_array_unref (set->blocks);
+  g_ptr_array_unref (set->texts);
+  g_ptr_array_unref (set->links);
+  g_free (set->image_path);
+  g_free (set);
+}
+
+void
+im_export_set_add_block (ImExportSet *set, ImExportKind kind, const char *name,
+                         const char *description, ImBlock *block, uint64_t offset)
+{
+  ImExport *export = g_new0 (ImExport, 1);
+  export->kind = kind;
+  export->name = g_strdup (name);
+  export->description = g_strdup (description);
+  export->block = im_block_ref (block);
+  export->offset = offset;
+  g_ptr_array_add (set->blocks, export);
+}
+
+void
+im_export_set_add_text (ImExportSet *set, const char *name, char *(*render) (void *data),
+                        void *data)
+{
+  ImExportText *text = g_new0 (ImExportText, 1);
+  text->name = g_strdup (name);
+  text->render = render;
+  text->data = data;
+  g_ptr_array_add (set->texts, text);
+}
+
+/* Whether the character may stand in a file name that people will type. */
+static bool
+is_safe (gunichar c)
+{
+  return c != '/' && !g_unichar_iscntrl (c) && c != 0x2028 && c != 0x2029;
+}
+
+/* NAME with every byte or character that a file name cannot have made '_', and cut to at
+ * most MAX bytes.  Caller frees. */
+static char *
+safe_name (const char *name, size_t max)
+{
+  GString *safe = g_string_new (NULL);
+  while (*name && safe->len < max) {
+    gunichar c = g_utf8_get_char_validated (name, -1);
+    bool valid = c != (gunichar)-1 && c != (gunichar)-2;
+    size_t n = valid ? (size_t)(g_utf8_next_char (name) - name) : 1;
+    if (safe->len + n > max)
+      break;
+    if (valid && is_safe (c))
+      g_string_append_len (safe, name, (gssize)n);
+    else
+      g_string_append_c (safe, '_');
+    name += n;
+  }
+  if (safe->len == 0 || strcmp (safe->str, ".") == 0 || strcmp (safe->str, "..") == 0)
+    g_string_assign (safe, "_");
+  return g_string_free (safe, FALSE);
+}
+
+static bool
+has_link (const ImExportSet *set, const char *directory, const char *name)
+{
+  for (guint i = 0; i < set->links->len; i++) {
+    const ImExportLink *link = g_ptr_array_index (set->links, i);
+    if (strcmp (link->directory, directory) == 0 && strcmp (link->name, name) == 0)
+      return true;
+  }
+  return false;
+}
+
+/* A safe name for NAME that DIRECTORY does not have yet: name, name-2, name-3, … */
+static char *
+free_name (const ImExportSet *set, const char *directory, const char *name)
+{
+  char *candidate = safe_name (name, NAME_MAX_BYTES);
+  for (unsigned i = 2; has_link (set, directory, candidate); i++) {
+    g_autofree char *suffix = g_strdup_printf ("-%u", i);
+    g_autofree char *stem = safe_name (name, NAME_MAX_BYTES - strlen (suffix));
+    g_free (candidate);
+    candidate = g_strconcat (stem, suffix, NULL);
+  }
+  return candidate;
+}
+
+void
+im_export_set_add_link (ImExportSet *set, const char *directory, const char *name,
+                        const char *target)
+{
+  ImExportLink *link = g_new0 (ImExportLink, 1);
+  link->directory = g_strdup (directory);
+  link->name = free_name (set, directory, name);
+  link->target = g_strdup (target);
+  g_ptr_array_add (set->links, link);
+}
+
+const ImExport *
+im_export_set_find (const ImExportSet *set, const char *name)
+{
+  for (guint i = 0; i < set->blocks->len; i++) {
+    const ImExport *export = g_ptr_array_index (set->blocks, i);
+    if (strcmp (export->name, name) == 0)
+      return export;
+  }
+  return NULL;
+}

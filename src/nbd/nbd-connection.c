@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One client: the handshake over its socket, then the transmission. */
+#include "nbd/nbd-connection.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "nbd/nbd-handshake.h"
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct ImNbdConnection {
+  ImNbdHost *host;
+  ImNbdInput input;
+  int wake_fd;
+  atomic_bool stopping;
+  gint64 deadline; /* of the handshake, in monotonic microseconds; 0: none */
+};
+
+G_STATIC_ASSERT (IM_NBD_INPUT_SIZE >= IM_NBD_OPTION_HEADER_SIZE + IM_NBD_OPTION_MAX);
+
+ImNbdConnection *
+im_nbd_connection_new (ImNbdHost *host, int fd, GError **error)
+{
+  int wake_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake_fd < 0) {
+    im_set_errno (error, errno, "eventfd");
+    close (fd);
+    return NULL;
+  }
+  ImNbdConnection *connection = g_new0 (ImNbdConnection, 1);
+  connection->host = host;
+  connection->wake_fd = wake_fd;
+  connection->input.data = g_malloc (IM_NBD_INPUT_SIZE);
+  im_nbd_stream_init (&connection->input.stream, fd);
+  return connection;
+}
+
+void
+im_nbd_connection_free (ImNbdConnection *connection)
+{
+  if (!connection)
+    return;
+  im_nbd_stream_close (&connection->input.stream);
+  close (connection->wake_fd);
+  g_free (connection->input.data);
+  g_free (connection);
+}
+
+/* Waits for EVENTS on the socket.  False: the time for the handshake is up. */
+static bool
+wait_for (ImNbdConnection *connection, short events)
+{
+  struct pollfd pollfd = {.fd = connection->input.stream.fd, .events = events};
+  for (;;) {
+    int timeout = -1;
+    if (connection->deadline) {
+      gint64 left = connection->deadline - g_get_monotonic_time ();
+      if (left <= 0)
+        return false;
+      timeout = (int)MIN ((left + 999) / 1000, G_MAXINT);
+    }
+    int n = poll (&pollfd, 1, timeout);
+    if (n > 0)
+      return true;
+    if (n < 0 && errno != EINTR)
+      return false;
+  }
+}
+
+/* Receives something into the input.  False: no more will come. */
+static bool
+receive (ImNbdConnection *connection)
+{
+  ImNbdInput *input = &connection->input;
+  memmove (input->data, input->data + input->start, input->end - input->start);
+  input->end -= input->start;
+  input->start = 0;
+  while (wait_for (connection, POLLIN)) {
+    ssize_t n = im_nbd_stream_receive (&input->stream, input->data + input->end,
+                                       IM_NBD_INPUT_SIZE - input->end, false);
+    if (n < 0 && errno == EAGAIN)
+      continue;
+    input->end += n > 0 ? (size_t)n : 0;
+    return n > 0;
+  }
+  return false;
+}
+
+/* Sends all of OUT, and empties it. */
+static bool
+send_all (ImNbdConnection *connection, GByteArray *out)
+{
+  size_t sent = 0;
+  while (sent < out->len) {
+    struct iovec iov = {out->data + sent, out->len - sent};
+    ssize_t n = im_nbd_stream_send (&connection->input.stream, &iov, 1, false);
+    if (n >= 0)
+      sent += (size_t)n;
+    else if (errno != EAGAIN || !wait_for (connection, POLLOUT))
+      return false;
+  }
+  g_byte_array_set_size (out, 0);
+  return true;
+}
+
+/* True: an export was chosen. */
+static bool
+shake_hands (ImNbdConnection *connection, ImNbdHandshake *handshake)
+{
+  ImNbdInput *input = &connection->input;
+  g_autoptr (GByteArray) out = g_byte_array_new ();
+  im_nbd_handshake_init (handshake, connection->host->exports, out);
+  if (!send_all (connection, out))
+    return false;
+  for (;;) {
+    size_t used;
+    ImNbdStep step = im_nbd_handshake_step (handshake, input->data + input->start,
+                                            input->end - input->start, &used, out);
+    input->start += used;
+    if (step == IM_NBD_STEP_GO && !connection->host->take_place (connection->host))
+      return false;
+    if (!send_all (connection, out) || step == IM_NBD_STEP_CLOSE)
+      return false;
+    if (step == IM_NBD_STEP_GO)
+      return true;
+    if (step == IM_NBD_STEP_MORE && !receive (connection))
+      return false;
+  }
+}
+
+void
+im_nbd_connection_run (ImNbdConnection *connection)
+{
+  ImNbdHandshake handshake;
+  unsigned limit = connection->host->handshake_limit;
+  if (limit > 0)
+    connection->deadline = g_get_monotonic_time () + (gint64)limit * G_USEC_PER_SEC;
+  if (!shake_hands (connection, &handshake)) {
+    im_log_verbose (2, "nbd: a client left during the handshake");
+    return;
+  }
+  im_log_verbose (1, "nbd: client on \"%s\"", handshake.chosen->name);
+  im_nbd_transmit (connection->host, &connection->input, handshake.chosen,
+                   &handshake.session, &connection->stopping, connection->wake_fd);
+  im_log_verbose (1, "nbd: client left \"%s\"", handshake.chosen->name);
+}
+
+void
+im_nbd_connection_stop (ImNbdConnection *connection)
+{
+  atomic_store (&connection->stopping, true);
+  im_nbd_stream_stop_receiving (&connection->input.stream);
+}
+
+void
+im_nbd_connection_cut (ImNbdConnection *connection)
+{
+  im_nbd_stream_cut (&connection->input.stream);
+}

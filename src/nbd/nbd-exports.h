@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The export set as NBD clients see it: the disk under the name they are to use, each
+ * partition under its own.  Const once built, so any thread may look. */
+#pragma once
+
+#include "export/export.h"
+#include "nbd/nbd-request.h"
+
+typedef struct {
+  char *name;        /* valid UTF-8, at most IM_NBD_STRING_MAX bytes */
+  char *description; /* or NULL; the same */
+  ImBlock *block;    /* borrowed from the set */
+  uint32_t preferred_size;
+  uint32_t contexts; /* metadata contexts that can be selected */
+} ImNbdExport;
+
+typedef struct {
+  GPtrArray *list; /* of ImNbdExport; the disk first */
+  bool multi;      /* a second client can connect */
+} ImNbdExports;
+
+/* NAME and DESCRIPTION (or NULL) are the disk's.  Fails where NAME is a partition's, or
+ * no string that the protocol can carry. */
+ImNbdExports *im_nbd_exports_new (const ImExportSet *set, const char *name,
+                                  const char *description, bool multi, GError **error);
+void im_nbd_exports_free (ImNbdExports *exports);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImNbdExports, im_nbd_exports_free)
+
+/* By the LENGTH bytes of a name, or NULL. */
+const ImNbdExport *im_nbd_exports_find (const ImNbdExports *exports, const char *name,
+                                        size_t length);
+
+/* The transmission flags for a session of MODE with those CONTEXTS selected. */
+uint16_t im_nbd_exports_flags (const ImNbdExports *exports, ImNbdMode mode,
+                               uint32_t contexts);

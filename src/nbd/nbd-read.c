@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reads that the reader answers itself, because nothing in them can block:
+ *
+ *   small           copied behind its head into the batch
+ *   large, in files sent from the page cache, zeros as holes (unix sockets)
+ *   large           copied into a buffer of its own
+ *
+ * and whatever fails to be one of these goes to the pool. */
+#include "nbd/nbd-transmit.h"
+
+/* Up to here a copy into the batch is the cheapest. */
+#define SMALL_MAX (32u << 10)
+
+/* Zeros from here on are worth a chunk of their own, which costs the client a round of
+ * its loop. */
+#define HOLE_MIN (32u << 10)
+
+/* More pieces than this, and copying is as good. */
+#define FILE_EXTENTS_MAX 64
+
+/* How far apart the pages lie that are looked at to tell whether all are resident. */
+#define RESIDENT_STRIDE (64u << 10)
+
+uint64_t
+im_nbd_read_run (const ImExtent *extents, size_t n, uint64_t first, uint64_t max,
+                 bool *ret_hole)
+{
+  uint64_t length = 0;
+  *ret_hole = false;
+  for (size_t i = 0; i < n && length < max; i++) {
+    uint64_t left = extents[i].length - (i == 0 ? first : 0);
+    bool hole = extents[i].kind == IM_EXTENT_ZERO && left >= HOLE_MIN;
+    if (i == 0)
+      *ret_hole = hole;
+    else if (hole || *ret_hole)
+      break;
+    length += left;
+  }
+  return MIN (length, max);
+}
+
+/* Looks at some of the bytes: resident where these are, as read-ahead works in runs.  A
+ * page that is missing in between makes the reader wait for it, and no more. */
+static bool
+is_resident (const ImExtent *extent)
+{
+  uint8_t byte;
+  for (uint64_t i = 0; i < extent->length; i += RESIDENT_STRIDE)
+    if (!im_file_pread_nowait (extent->file, &byte, 1, extent->at + i))
+      return false;
+  return im_file_pread_nowait (extent->file, &byte, 1, extent->at + extent->length - 1);
+}
+
+/* Whether these bytes can be sent straight from their file. */
+static bool
+is_sendable (const ImExtent *extent)
+{
+  if (extent->kind == IM_EXTENT_ZERO)
+    return true;
+  return extent->kind == IM_EXTENT_FILE && extent->stable &&
+         im_file_fd (extent->file) >= 0 && extent->at < im_file_size (extent->file) &&
+         extent->length <= im_file_size (extent->file) - extent->at &&
+         is_resident (extent);
+}
+
+/* Maps all of REQUEST into sendable extents; 0: it cannot be. */
+static size_t
+map_sendable (const ImNbdTransmission *t, const ImNbdRequest *request, ImExtent *extents)
+{
+  size_t n;
+  g_autoptr (GError) error = NULL;
+  if (!im_block_map (t->export->block, request->offset, request->length, IM_MAP_NOWAIT,
+                     extents, FILE_EXTENTS_MAX, &n, &error))
+    return 0;
+  const ImExtent *last = &extents[n - 1];
+  if (last->offset + last->length != request->offset + request->length ||
+      n > 1 + request->length / SMALL_MAX)
+    return 0;
+  for (size_t i = 0; i < n; i++)
+    if (!is_sendable (&extents[i]))
+      return 0;
+  return n;
+}
+
+/* Replies to one request, as they are put in a row. */
+typedef struct {
+  ImNbdTransmission *t;
+  const ImNbdRequest *request;
+  ImNbdItem *first, *last;
+} ItemRow;
+
+static ImNbdItem *
+add_item (ItemRow *row)
+{
+  ImNbdItem *item = im_nbd_output_item (&row->t->output);
+  item->to = im_nbd_reply_to (&row->t->session, row->request);
+  if (row->last)
+    row->last->next = item;
+  else
+    row->first = item;
+  row->last = item;
+  return item;
+}
+
+/* The next LENGTH bytes from EXTENT, WITHIN bytes into it. */
+static void
+add_body (ItemRow *row, ImNbdItem *item, const ImExtent *extent, uint64_t within,
+          uint64_t length)
+{
+  if (!item)
+    item = add_item (row);
+  item->length = (size_t)length;
+  if (extent->kind != IM_EXTENT_FILE)
+    return; /* zeros */
+  item->file_fd = im_file_fd (extent->file);
+  item->file_at = extent->at + within;
+}
+
+/* Adds a chunk of LENGTH bytes of data that begins WITHIN bytes into *extent, and moves
+ * both behind it. */
+static void
+add_data (ItemRow *row, const ImExtent **extent, uint64_t *within, uint64_t length)
+{
+  ImNbdItem *item = add_item (row);
+  item->head_length = im_nbd_put_data (item->head, &item->to, false,
+                                       (*extent)->offset + *within, (uint32_t)length);
+  while (length > 0) {
+    uint64_t n = MIN (length, (*extent)->length - *within);
+    add_body (row, item, *extent, *within, n);
+    item = NULL;
+    length -= n;
+    *within += n;
+    if (*within == (*extent)->length) {
+      (*extent)++;
+      *within = 0;
+    }
+  }
+}
+
+static void
+add_hole (ItemRow *row, const ImExtent **extent, uint64_t *within, uint64_t length)
+{
+  ImNbdItem *item = add_item (row);
+  item->head_length = im_nbd_put_hole (item->head, &item->to, false,
+                                       (*extent)->offset + *within, (uint32_t)length);
+  (*extent)++;
+  *within = 0;
+}
+
+static bool
+read_from_files (ImNbdTransmission *t, const ImNbdRequest *request)
+{
+  ImExtent extents[FILE_EXTENTS_MAX];
+  size_t n = map_sendable (t, request, extents);
+  if (n == 0)
+    return false;
+  ItemRow row = {t, request, NULL, NULL};
+  const ImExtent *extent = extents, *end = extents + n;
+  uint64_t within = 0;
+  if (im_nbd_read_is_single (t, request))
+    add_data (&row, &extent, &within, request->length);
+  while (extent < end) {
+    bool hole;
+    uint64_t length =
+        im_nbd_read_run (extent, (size_t)(end - extent), within, IM_NBD_PIECE, &hole);
+    if (hole)
+      add_hole (&row, &extent, &within, extent->length - within);
+    else
+      add_data (&row, &extent, &within, length);
+  }
+  /* A simple reply ends with its data, and has no place for an error after them. */
+  if (t->session.mode != IM_NBD_MODE_SIMPLE) {
+    ImNbdItem *item = add_item (&row);
+    item->head_length = im_nbd_put_success (item->head, &item->to);
+  }
+  row.last->ends_run = true;
+  im_nbd_transmit_flush (t);
+  im_nbd_output_push (&t->output, row.first);
+  return true;
+}
+
+static bool
+read_small (ImNbdTransmission *t, const ImNbdRequest *request)
+{
+  ImNbdReplyTo to = im_nbd_reply_to (&t->session, request);
+  uint8_t *p = im_nbd_transmit_room (t, IM_NBD_HEAD_MAX + (size_t)request->length);
+  if (!p)
+    return true;
+  size_t head = request->length > 0 ? im_nbd_put_data (p, &to, true, request->offset,
+                                                       (uint32_t)request->length)
+                                    : im_nbd_put_success (p, &to);
+  if (request->length > 0 &&
+      !im_block_pread_nowait (t->export->block, p + head, (size_t)request->length,
+                              request->offset))
+    return false;
+  t->batch_used += head + (size_t)request->length;
+  return true;
+}
+
+static bool
+read_large (ImNbdTransmission *t, const ImNbdRequest *request)
+{
+  size_t length = (size_t)request->length;
+  ImNbdBuffer *buffer = im_nbd_output_buffer (&t->output, length);
+  if (!buffer)
+    return false;
+  if (!im_block_pread_nowait (t->export->block, buffer->data, length, request->offset)) {
+    im_nbd_output_recycle (&t->output, buffer);
+    return false;
+  }
+  ImNbdItem *item = im_nbd_output_item (&t->output);
+  item->to = im_nbd_reply_to (&t->session, request);
+  item->head_length =
+      im_nbd_put_data (item->head, &item->to, true, request->offset, (uint32_t)length);
+  item->buffer = buffer;
+  item->data = buffer->data;
+  item->length = length;
+  im_nbd_transmit_flush (t);
+  im_nbd_output_push (&t->output, item);
+  return true;
+}
+
+void
+im_nbd_read (ImNbdTransmission *t, const ImNbdRequest *request)
+{
+  bool done;
+  if (request->length < SMALL_MAX)
+    done = read_small (t, request);
+  else
+    done = (t->input->stream.can_send_files && read_from_files (t, request)) ||
+           (request->length <= IM_NBD_PIECE && read_large (t, request));
+  if (!done)
+    im_nbd_job_submit (t, request);
+}

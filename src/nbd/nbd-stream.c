@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A client's socket. */
+#include "nbd/nbd-stream.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What a unix socket may hold; the kernel cuts it to its own limit.  With the default of
+ * 208 KiB a reply of 1 MiB takes five rounds. */
+#define SEND_BUFFER (1 << 20)
+
+void
+im_nbd_stream_init (ImNbdStream *stream, int fd)
+{
+  int domain = AF_UNSPEC, one = 1, size = SEND_BUFFER;
+  socklen_t length = sizeof domain;
+  getsockopt (fd, SOL_SOCKET, SO_DOMAIN, &domain, &length);
+  *stream = (ImNbdStream){.fd = fd, .can_send_files = domain == AF_UNIX};
+  if (domain == AF_UNIX) {
+    if (setsockopt (fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) != 0)
+      setsockopt (fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  } else {
+    setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt (fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+  }
+}
+
+void
+im_nbd_stream_close (ImNbdStream *stream)
+{
+  close (stream->fd);
+  stream->fd = -1;
+}
+
+ssize_t
+im_nbd_stream_receive (ImNbdStream *stream, void *buf, size_t length, bool wait)
+{
+  ssize_t n;
+  do
+    n = recv (stream->fd, buf, length, wait ? 0 : MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  return n;
+}
+
+ssize_t
+im_nbd_stream_send (ImNbdStream *stream, struct iovec *iov, size_t n, bool more)
+{
+  struct msghdr message = {.msg_iov = iov, .msg_iovlen = n};
+  ssize_t sent;
+  do
+    sent = sendmsg (stream->fd, &message,
+                    MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+  while (sent < 0 && errno == EINTR);
+  return sent;
+}
+
+ssize_t
+im_nbd_stream_send_file (ImNbdStream *stream, int file_fd, uint64_t at, size_t length)
+{
+  /* sendfile has no flag of its own for this. */
+  int flags = fcntl (stream->fd, F_GETFL);
+  if (flags >= 0 && !(flags & O_NONBLOCK))
+    fcntl (stream->fd, F_SETFL, flags | O_NONBLOCK);
+  off_t offset = (off_t)at;
+  ssize_t sent;
+  do
+    sent = sendfile (stream->fd, file_fd, &offset, length);
+  while (sent < 0 && errno == EINTR);
+  return sent;
+}
+
+void
+im_nbd_stream_stop_receiving (ImNbdStream *stream)
+{
+  shutdown (stream->fd, SHUT_RD);
+}
+
+void
+im_nbd_stream_cut (ImNbdStream *stream)
+{
+  shutdown (stream->fd, SHUT_RDWR);
+}

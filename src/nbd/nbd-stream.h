@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One client's byte stream.  Everything that reads or writes a connection goes through
+ * here, so that an encrypted one differs in this file alone. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+typedef struct {
+  int fd;              /* owned */
+  bool can_send_files; /* im_nbd_stream_send_file is worth calling */
+} ImNbdStream;
+
+/* Takes over the connected socket FD. */
+void im_nbd_stream_init (ImNbdStream *stream, int fd);
+void im_nbd_stream_close (ImNbdStream *stream);
+
+/* Each returns the number of bytes moved, or -1 and errno; EAGAIN where it would block.
+ * The receiver is one thread, the senders take turns; one of each may be at work. */
+
+/* 0 is the end.  WAIT: may block until there is something; EAGAIN may come all the same.
+ */
+ssize_t im_nbd_stream_receive (ImNbdStream *stream, void *buf, size_t length, bool wait);
+
+/* MORE: the next send follows at once. */
+ssize_t im_nbd_stream_send (ImNbdStream *stream, struct iovec *iov, size_t n, bool more);
+
+/* Sends from the file FILE_FD at AT, which should be in the page cache.  0: the file ends
+ * there.  An errno other than EAGAIN, EPIPE and ECONNRESET is the file's. */
+ssize_t im_nbd_stream_send_file (ImNbdStream *stream, int file_fd, uint64_t at,
+                                 size_t length);
+
+/* Ends receiving: a blocked im_nbd_stream_receive returns.  Any thread. */
+void im_nbd_stream_stop_receiving (ImNbdStream *stream);
+
+/* Cuts the connection: everything fails from now on.  Any thread. */
+void im_nbd_stream_cut (ImNbdStream *stream);

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The transmission phase of one connection.
+ *
+ *    socket ─► input ─► decode, check ─┬─► answered here: batch ──────┐
+ *                                      │                             ├─► output ─► socket
+ *                                      └─► may block: job in the pool ┘
+ *
+ * The connection's own thread, the reader, takes as many requests as one receive gives,
+ * answers what needs no waiting into one batch, and sends that with one call.  What may
+ * wait for a device or a decoder goes to the pool; those workers push their replies into
+ * the output themselves. */
+#pragma once
+
+#include "nbd/nbd-exports.h"
+#include "nbd/nbd-output.h"
+
+/* What all connections of a server share; borrowed by each. */
+typedef struct ImNbdHost ImNbdHost;
+struct ImNbdHost {
+  const ImNbdExports *exports;
+  ImPool *pool;             /* never NULL */
+  unsigned handshake_limit; /* seconds; 0: none */
+  atomic_size_t in_flight;  /* bytes that all connections are charged */
+  /* Called at the end of a handshake; may wait.  False: the server stops. */
+  bool (*take_place) (ImNbdHost *host);
+};
+
+/* Room for requests; one option with its header fits, too. */
+#define IM_NBD_INPUT_SIZE (128u << 10)
+
+typedef struct {
+  ImNbdStream stream;
+  uint8_t *data; /* IM_NBD_INPUT_SIZE bytes */
+  size_t start, end;
+} ImNbdInput;
+
+/* Every field is the reader's, unless it says otherwise. */
+typedef struct {
+  ImNbdHost *host;
+  ImNbdSession session;      /* const: any thread */
+  const ImNbdExport *export; /* const: any thread */
+  ImNbdInput *input;
+  const atomic_bool *stopping; /* set by the server */
+  int wake_fd;
+  ImNbdOutput output;
+  ImNbdBuffer *batch; /* replies on their way to the output */
+  size_t batch_used;
+  uint64_t drain;       /* bytes of a refused payload still to come */
+  bool ended;           /* no further request will be taken */
+  atomic_uint failures; /* requests that failed below; any thread */
+} ImNbdTransmission;
+
+/* Serves until the client disconnects, the stream ends or the server stops, and all that
+ * was under way has ended. */
+void im_nbd_transmit (ImNbdHost *host, ImNbdInput *input, const ImNbdExport *export,
+                      const ImNbdSession *session, const atomic_bool *stopping,
+                      int wake_fd);
+
+/* SIZE bytes (at most IM_NBD_BATCH_MAX) at the end of the batch, which is sent first
+ * where they do not fit; the caller adds what it used to batch_used.  NULL: no memory,
+ * and the transmission has ended. */
+#define IM_NBD_BATCH_MAX (256u << 10)
+uint8_t *im_nbd_transmit_room (ImNbdTransmission *t, size_t size);
+
+/* Sends the batch, or hands it to the output. */
+void im_nbd_transmit_flush (ImNbdTransmission *t);
+
+/* Answers a checked READ, or gives it to the pool. */
+void im_nbd_read (ImNbdTransmission *t, const ImNbdRequest *request);
+
+/* Gives a checked request to the pool. */
+void im_nbd_job_submit (ImNbdTransmission *t, const ImNbdRequest *request);
+
+/* What a reply does with the beginning of a run of extents: *ret_hole, a hole long enough
+ * for a chunk of its own, or data; and for how many of at most MAX bytes.  FIRST: how far
+ * into the first extent it begins. */
+uint64_t im_nbd_read_run (const ImExtent *extents, size_t n, uint64_t first, uint64_t max,
+                          bool *ret_hole);
+
+/* One reply, one chunk: simple replies, and DF. */
+static inline bool
+im_nbd_read_is_single (const ImNbdTransmission *t, const ImNbdRequest *request)
+{
+  return t->session.mode == IM_NBD_MODE_SIMPLE || (request->flags & IM_NBD_CMD_FLAG_DF);
+}
