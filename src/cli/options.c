@@ -307,8 +307,8 @@ append_entry (GString *text, const ImOptionEntry *entry)
   if (entry->argument)
     g_string_append_printf (names, " %s", entry->argument);
   /* Padded by characters: an ellipsis is one. */
-  int pad = 28 - (int)g_utf8_strlen (names->str, -1);
-  g_string_append_printf (text, "  %s%*s %s\n", names->str, MAX (pad, 0), "",
+  int pad = 30 - (int)g_utf8_strlen (names->str, -1);
+  g_string_append_printf (text, "  %s%*s  %s\n", names->str, MAX (pad, 0), "",
                           entry->help);
 }
 

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# bash completion for imgmount
+_imgmount() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+  COMPREPLY=()
+  case $previous in
+    -f | --format)
+      mapfile -t COMPREPLY < <(compgen -W "$(imgmount -f help 2>/dev/null | cut -d ' ' -f 1) help" -- "$current")
+      return
+      ;;
+    --sector-size)
+      mapfile -t COMPREPLY < <(compgen -W '512 1024 2048 4096' -- "$current")
+      return
+      ;;
+    --backing)
+      mapfile -t COMPREPLY < <(compgen -W 'follow none' -- "$current"; compgen -d -- "$current")
+      return
+      ;;
+    -P | --partition | --offset | --size | --metadata-cache | --chunk-cache | -p | --port | -b | --bind | \
+      -e | --shared | -x | --export-name | -D | --description | --handshake-limit | -l | --load-snapshot | -o)
+      return
+      ;;
+  esac
+  if [[ $current == -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -W '
+      --nbd --list --info --unmount --help --version
+      --format --read-only --partition --offset --size --sector-size --load-snapshot --backing
+      --force-share --metadata-cache --chunk-cache --json --log --foreground --verbose
+      --port --bind --socket --shared --persistent --export-name --description --fork --pid-file
+      --handshake-limit' -- "$current")
+    return
+  fi
+  mapfile -t COMPREPLY < <(compgen -f -- "$current")
+}
+complete -o filenames -F _imgmount imgmount
