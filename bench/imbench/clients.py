@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The programs that put load on a server, and what they measured."""
+
+import json
+import os
+import socket
+import struct
+import time
+from dataclasses import dataclass
+
+from .system import Failure, run
+
+MIB = 1 << 20
+# Beside the time that is asked for: opening, and closing with a flush.
+CLIENT_GRACE = 300
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measured run.  VALUE is in the row's unit; CPU seconds are the client's."""
+
+    value: float
+    bytes: int = 0
+    cpu: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fio:
+    """A run of fio.  SPAN: offset and size of what is read; None: all of it."""
+
+    pattern: str
+    block: int
+    depth: int = 1
+    jobs: int = 1
+    span: tuple = None
+    written: int = 0  # a row that writes: so many bytes, instead of so many seconds
+    flush: str = ""  # "end": one flush at the end, "each": one after each write
+
+    def _options(self, target, seconds):
+        yield from ["--name=bench", "--output-format=json", "--thread", "--group_reporting",
+                    f"--rw={self.pattern}", f"--bs={self.block}", f"--numjobs={self.jobs}"]
+        if target.startswith("nbd+unix:"):
+            yield from ["--ioengine=nbd", f"--uri={target}", f"--iodepth={self.depth}"]
+        else:
+            yield from ["--ioengine=psync", "--direct=1", f"--filename={target}",
+                        "--invalidate=0", "--allow_file_create=0"]
+        if self.span:
+            yield from ["--offset={}".format(self.span[0]), "--size={}".format(self.span[1])]
+        if self.written:
+            yield from [f"--size={self.written}",
+                        "--end_fsync=1" if self.flush == "end" else "--fsync=1"]
+        else:
+            yield from ["--readonly", "--time_based", f"--runtime={seconds}",
+                        "--norandommap", "--randrepeat=0"]
+
+    def measure(self, target, seconds, extra=()):
+        done = run(["fio", *self._options(target, seconds), *extra],
+                   timeout=seconds + CLIENT_GRACE)
+        # fio may say a word or two before its JSON.
+        text = done.output.decode()
+        job = json.loads(text[text.index("{"):])["jobs"][0]
+        side = job["write" if self.written else "read"]
+        if job["error"] or not side["io_bytes"]:
+            raise Failure(f"fio: error {job['error']}, {side['io_bytes']} bytes")
+        return Sample(self._value(side), side["io_bytes"], done.cpu)
+
+    def _value(self, side):
+        if not self.written and self.block < MIB:
+            return side["iops"]
+        # The time of a run that writes includes its flushes.
+        rate = side["io_bytes"] / (side["runtime"] / 1000)
+        return rate / (1e6 if self.written else 1e9)
+
+
+class Dd:
+    """Buffered reading by dd, whole files, until the time is up.
+
+    GROUND: where the images lie; a file elsewhere is one that a server hands out."""
+
+    def __init__(self, ground):
+        self._ground = ground
+
+    def measure(self, target, seconds):
+        total = spent = cpu = 0
+        size = os.stat(target).st_size
+        is_served = os.stat(target).st_dev != os.stat(self._ground).st_dev
+        while spent < seconds:
+            if is_served:
+                _forget(target)
+            done = run(["dd", f"if={target}", "of=/dev/null", "bs=1M"])
+            total += size
+            spent += done.seconds
+            cpu += done.cpu
+        return Sample(total / spent / 1e9, total, cpu)
+
+
+def _forget(path):
+    """Drops what the kernel has cached of a file: each reading asks the server again."""
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+class Nbdcopy:
+    """Whole copies to nowhere until the time is up."""
+
+    def __init__(self, size):
+        self._size = size
+
+    def measure(self, target, seconds):
+        total = spent = cpu = 0
+        while spent < seconds:
+            done = run(["nbdcopy", target, "null:"])
+            total += self._size
+            spent += done.seconds
+            cpu += done.cpu
+        return Sample(total / spent / 1e9, total, cpu)
+
+
+class Decoder:
+    """The decode ceiling: no server, no client, only the image's compressed clusters."""
+
+    def __init__(self, program, image):
+        self._program = program
+        self._image = image
+
+    def measure(self, _target, seconds):
+        done = json.loads(run([self._program, self._image, seconds]).output)
+        return Sample(done["bytes"] / done["seconds"] / 1e9, done["bytes"], done["cpu"])
+
+
+NBD_OPTION = 0x49484156454F5054
+NBD_REQUEST = 0x25609513
+NBD_SIMPLE_REPLY = 0x67446698
+NBD_FIXED_NEWSTYLE = 3
+NBD_EXPORT_NAME = 1
+NBD_READ = 0
+
+
+def _receive(link, length):
+    data = bytearray()
+    while len(data) < length:
+        part = link.recv(length - len(data))
+        if not part:
+            raise Failure("the server hung up")
+        data += part
+    return bytes(data)
+
+
+def first_nbd_read(path, export, limit=20.0):
+    """Connects as soon as PATH listens, and reads the first 4 KiB."""
+    end = time.monotonic() + limit
+    while True:
+        link = socket.socket(socket.AF_UNIX)
+        try:
+            link.connect(str(path))
+            break
+        except OSError:
+            link.close()
+            if time.monotonic() > end:
+                raise Failure("the server does not listen") from None
+            time.sleep(0.0002)
+    with link:
+        link.settimeout(limit)
+        _receive(link, 18)
+        name = export.encode()
+        link.sendall(struct.pack(">IQII", NBD_FIXED_NEWSTYLE, NBD_OPTION, NBD_EXPORT_NAME,
+                                 len(name)) + name)
+        _receive(link, 10)
+        link.sendall(struct.pack(">IHHQQI", NBD_REQUEST, 0, NBD_READ, 1, 0, 4096))
+        magic, error, _ = struct.unpack(">IIQ", _receive(link, 16))
+        if magic != NBD_SIMPLE_REPLY or error:
+            raise Failure(f"the first read failed: error {error}")
+        return _receive(link, 4096)
+
+
+def first_file_read(path, limit=20.0):
+    """Reads the first 4 KiB as soon as PATH is there with a size."""
+    end = time.monotonic() + limit
+    while True:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                data = file.read(4096)
+            if len(data) == 4096:
+                return data
+        except OSError:
+            pass
+        if time.monotonic() > end:
+            raise Failure(f"{path} did not appear")
+        time.sleep(0.0002)

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The rows of the table: which work, on which image, by whom, and what is to be reached."""
+
+from dataclasses import dataclass, field
+
+from . import programs as p
+from .clients import MIB, Dd, Fio, Nbdcopy
+
+KIB = 1 << 10
+
+# What a row measures.
+READ = "read"  # a client on a server that stays up through all rounds
+WRITE = "write"  # a client that fills an empty image, new for each run
+START = "start"  # from the command to the first bytes, many times
+MEMORY = "memory"  # what the server holds after everything was read
+
+
+@dataclass(frozen=True)
+class Goal:
+    """imgmount is to be FACTOR times as good as AGAINST ("best": the best other)."""
+
+    factor: float
+    against: str
+
+    def __str__(self):
+        return f"≥ {self.factor:g} × {self.against}"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """imgmount's own figure is to stay below MOST."""
+
+    most: float
+
+    def __str__(self):
+        return f"≤ {self.most:g}"
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    title: str
+    unit: str
+    image: str
+    others: tuple
+    client: object = None
+    export: str = "fuse"
+    kind: str = READ
+    partition: bool = False
+    goals: tuple = ()
+    any_goal: bool = False  # one goal reached is enough
+    beside: tuple = field(default=())  # our own other images measured in the same rounds
+
+    @property
+    def lower_is_better(self):
+        return self.kind in (START, MEMORY)
+
+    def goal_text(self):
+        return (" or " if self.any_goal else " and ").join(map(str, self.goals))
+
+
+SEQUENTIAL = Fio("read", MIB)
+FUSE_QCOW2 = (p.QCOWMOUNT, p.DAEMON_FUSE, p.NBDFUSE_QEMU)
+FUSE_RAW = (p.DAEMON_FUSE, p.XMOUNT, p.NBDFUSE_NBDKIT)
+NBD_RAW = (p.NBDKIT, p.QEMU_NBD, p.DAEMON_NBD, p.NBDKIT_MEMORY)
+NBD_QCOW2 = (p.QEMU_NBD, p.DAEMON_NBD, p.NBDKIT_MEMORY)
+NBD_PACKED = (p.QEMU_NBD, p.DAEMON_NBD)
+PLAIN = "imgmount, plain qcow2"
+CEILING = "decode ceiling"
+NULL_FUSE = "null FUSE server"
+
+
+def random_reads(span=None, depth=1, jobs=1):
+    return Fio("randread", 4 * KIB, depth=depth, jobs=jobs, span=span)
+
+
+def _fuse_rows(null, hot, ground):
+    qcow2_goals = (Goal(1.3, "qcowmount"), Goal(0.85, NULL_FUSE))
+    yield Row("fuse-raw-buffered", "FUSE, raw, whole disk, dd", "GB/s", "raw",
+              (p.FILE_ITSELF, *FUSE_RAW), Dd(ground), goals=(Goal(0.9, p.FILE_ITSELF.name),))
+    yield Row("fuse-raw-seq", "FUSE, raw, whole disk, 1 MiB direct", "GB/s", "raw",
+              (*FUSE_RAW, p.NBDFUSE_QEMU, null), SEQUENTIAL)
+    yield Row("fuse-p1-seq", "FUSE, raw, partition file, 1 MiB direct", "GB/s", "raw",
+              (*FUSE_RAW, null), SEQUENTIAL, partition=True, goals=(Goal(2, "best"),))
+    yield Row("fuse-qcow2-seq", "FUSE, plain qcow2, 1 MiB direct", "GB/s", "qcow2",
+              (*FUSE_QCOW2, null), SEQUENTIAL, goals=qcow2_goals, any_goal=True)
+    for jobs in (1, 4):
+        yield Row(f"fuse-qcow2-rand-{jobs}",
+                  f"FUSE, plain qcow2, 4 KiB random direct, jobs: {jobs}", "IOPS", "qcow2",
+                  (*FUSE_QCOW2, null), random_reads(jobs=jobs), goals=qcow2_goals,
+                  any_goal=True)
+    for image, others, factor in (
+            ("zlib", FUSE_QCOW2, 2), ("zstd", FUSE_QCOW2, 1.3),
+            ("vmdk", (p.VMDKMOUNT, p.DAEMON_FUSE), 2), ("e01", (p.EWFMOUNT, p.XMOUNT), 2)):
+        yield from _packed_rows("fuse", image, others, factor, SEQUENTIAL,
+                                random_reads(hot))
+
+
+def _packed_rows(export, image, others, factor, sequential, random):
+    """The two rows of a compressed format: all of it in order, and its hot part."""
+    title = {"zlib": "zlib qcow2", "zstd": "zstd qcow2", "vmdk": "streamOptimized VMDK",
+             "e01": "E01"}[image]
+    name = f"{export}-{image}"
+    goals = [Goal(factor, "best")]
+    if image in ("zlib", "zstd"):
+        goals.insert(0, Goal(0.75, CEILING))
+    yield Row(f"{name}-seq", f"{export.upper()}, {title}, 1 MiB sequential", "GB/s", image,
+              others, sequential, export=export, goals=tuple(goals))
+    yield Row(f"{name}-rand", f"{export.upper()}, {title}, 4 KiB random, within the cache",
+              "IOPS", image, others, random, export=export,
+              goals=(Goal(10, "best"), Goal(0.8, PLAIN)), any_goal=True,
+              beside=("qcow2",))
+
+
+def _nbd_rows(hot, size):
+    wide = Fio("read", MIB, depth=8)
+    for image, others, goals in (
+            ("raw", NBD_RAW, (Goal(1.5, "nbdkit file"), Goal(2, "qemu-nbd"))),
+            ("qcow2", NBD_QCOW2, (Goal(2, "qemu-nbd"),))):
+        title = "raw" if image == "raw" else "plain qcow2"
+        for depth in (1, 16, 32):
+            yield Row(f"nbd-{image}-rand-{depth}",
+                      f"NBD, {title}, 4 KiB random, depth {depth}", "IOPS", image, others,
+                      random_reads(depth=depth), export="nbd",
+                      goals=goals if depth == 16 else ())
+        seq_goals = (Goal(1.5, "nbdkit file"),) if image == "raw" else ()
+        yield Row(f"nbd-{image}-seq", f"NBD, {title}, 1 MiB sequential, depth 8", "GB/s",
+                  image, others, wide, export="nbd", goals=(*seq_goals, Goal(1, "qemu-nbd")))
+    for image, factor in (("zlib", 2), ("zstd", 1.3)):
+        yield from _packed_rows("nbd", image, NBD_PACKED, factor, wide,
+                                random_reads(hot, depth=16))
+    for image, others, goals in (
+            ("raw", NBD_RAW, (Goal(1.5, "nbdkit file"), Goal(1, "qemu-nbd"))),
+            ("qcow2", NBD_QCOW2, (Goal(1, "qemu-nbd"),)),
+            ("zlib", NBD_PACKED, (Goal(0.75, CEILING), Goal(2, "best"))),
+            ("zstd", NBD_PACKED, (Goal(0.75, CEILING), Goal(1.3, "best")))):
+        yield Row(f"nbdcopy-{image}", f"NBD, {image}, nbdcopy to null:", "GB/s", image,
+                  others, Nbdcopy(size), export="nbd", goals=goals)
+
+
+def _write_rows(written):
+    for export, other in (("fuse", p.DAEMON_FUSE), ("nbd", p.QEMU_NBD)):
+        for flush, factor, share, words in (("end", 1.5, 1, "one flush at the end"),
+                                            ("each", 1, 16, "a flush after each write")):
+            client = Fio("randwrite", 64 * KIB, depth=8, written=written // share,
+                         flush=flush)
+            yield Row(f"{export}-write-{flush}",
+                      f"{export.upper()}, qcow2, allocating 64 KiB writes, {words}", "MB/s",
+                      "raw", (other,), client, export=export, kind=WRITE,
+                      goals=(Goal(factor, other.name),))
+
+
+def _other_rows():
+    for image in ("sparse-1G", "sparse-1T"):
+        title = "qcow2 of " + ("1 GiB" if image.endswith("G") else "1 TiB")
+        yield Row(f"start-nbd-{image[7:]}", f"NBD, {title}, command to first 4 KiB", "ms",
+                  image, (p.QEMU_NBD, p.DAEMON_NBD), export="nbd", kind=START,
+                  goals=(Goal(1, "qemu-nbd"),))
+    yield Row("start-fuse-1T", "FUSE, qcow2 of 1 TiB, command to first 4 KiB", "ms",
+              "sparse-1T", (p.QCOWMOUNT, p.DAEMON_FUSE), kind=START)
+    for image in ("qcow2", "zlib"):
+        # 64 MiB, the caches of tables (32 MiB) and of chunks (128 MiB).
+        yield Row(f"memory-{image}", f"NBD, {image}, anonymous memory after reading all",
+                  "MiB", image, (p.QEMU_NBD, p.DAEMON_NBD), export="nbd", kind=MEMORY,
+                  goals=(Limit(64 + 32 + 128),))
+
+
+def all_rows(scale, null, ground):
+    """NULL is the contender that stands for a FUSE server without work, GROUND the
+    directory of the images."""
+    return [*_fuse_rows(null, scale.hot, ground), *_nbd_rows(scale.hot, scale.disk),
+            *_write_rows(scale.written), *_other_rows()]
