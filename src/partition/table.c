@@ -103,10 +103,11 @@ clip_entry (ImPartitionTable *table, ImPartition *p)
   const char *scheme = table->kind == IM_TABLE_GPT ? "GPT" : "MBR";
   if (p->sectors == 0) {
     p->flags |= IM_PARTITION_BAD_RANGE;
-    im_table_warn (table,
-                   "%s: partition %u (sectors " U64 " to " U64
-                   ") is empty or ends before it begins",
-                   scheme, p->number, p->first_lba, p->last_lba);
+    if (p->last_lba < p->first_lba)
+      im_table_warn (table, "%s: partition %u ends at sector " U64 ", before its first, " U64,
+                     scheme, p->number, p->last_lba, p->first_lba);
+    else
+      im_table_warn (table, "%s: partition %u has no sectors", scheme, p->number);
     return;
   }
   if (p->first_lba >= table->disk_sectors) {
