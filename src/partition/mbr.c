@@ -21,7 +21,7 @@ entries_are_sane (const ImMbr *mbr, uint64_t disk_sectors)
   unsigned used = 0;
   for (size_t i = 0; i < IM_MBR_ENTRIES; i++) {
     const ImMbrEntry *e = &mbr->entries[i];
-    if (e->blank)
+    if (e->type == 0 && e->sectors == 0)
       continue;
     used++;
     if (e->type == 0 || e->sectors == 0 || e->first == 0 ||
@@ -64,6 +64,20 @@ im_mbr_classify (const ImMbr *mbr, const uint8_t *sector, uint64_t disk_sectors)
     if (!mbr->entries[i].blank)
       return IM_MBR_TABLE;
   return IM_MBR_BLANK;
+}
+
+void
+im_mbr_warn_of_flags (ImPartitionTable *table, const ImMbr *mbr, const uint8_t *sector)
+{
+  if (!mbr->signature || im_mbr_is_aix (sector) || im_mbr_is_boot_sector (sector) ||
+      !entries_are_sane (mbr, table->disk_sectors))
+    return;
+  for (unsigned i = 0; i < IM_MBR_ENTRIES; i++)
+    if (mbr->entries[i].flag != 0 && mbr->entries[i].flag != 0x80)
+      im_table_warn (table,
+                     "MBR: the boot flag of slot %u is 0x%02x, neither 0 nor 0x80: it is "
+                     "not taken for a table",
+                     i + 1, mbr->entries[i].flag);
 }
 
 bool

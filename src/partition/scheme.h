@@ -47,6 +47,10 @@ typedef enum {
 ImMbrState im_mbr_classify (const ImMbr *mbr, const uint8_t *sector,
                             uint64_t disk_sectors);
 
+/* Says so where only the boot flags keep what is in SECTOR from being a table. */
+void im_mbr_warn_of_flags (ImPartitionTable *table, const ImMbr *mbr,
+                           const uint8_t *sector);
+
 /* True where other entries stand beside the protective one. */
 bool im_mbr_is_hybrid (const ImMbr *mbr);
 

@@ -104,7 +104,8 @@ clip_entry (ImPartitionTable *table, ImPartition *p)
   if (p->sectors == 0) {
     p->flags |= IM_PARTITION_BAD_RANGE;
     if (p->last_lba < p->first_lba)
-      im_table_warn (table, "%s: partition %u ends at sector " U64 ", before its first, " U64,
+      im_table_warn (table,
+                     "%s: partition %u ends at sector " U64 ", before its first, " U64,
                      scheme, p->number, p->last_lba, p->first_lba);
     else
       im_table_warn (table, "%s: partition %u has no sectors", scheme, p->number);
@@ -211,8 +212,10 @@ read_tables (ImPartitionTable *table, ImBlock *disk, uint32_t sector_size,
     table->protective = state == IM_MBR_PROTECTIVE && !table->hybrid;
     return;
   }
-  if (state == IM_MBR_ABSENT)
+  if (state == IM_MBR_ABSENT) {
+    im_mbr_warn_of_flags (table, &mbr, sector);
     return;
+  }
   if (state == IM_MBR_PROTECTIVE || state == IM_MBR_ODD)
     im_table_warn (table, "MBR: a protective entry, but no GPT: the Linux kernel sees no "
                           "partitions here");

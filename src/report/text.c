@@ -6,6 +6,9 @@
 
 #define U64 "%" G_GUINT64_FORMAT
 
+/* Keys with their indentation; the longest usual ones fit. */
+#define FACT_WIDTH 24u
+
 /* Chains are as long as image lets them be; facts nest one or two deep. */
 #define MAX_FACT_DEPTH 8u
 
@@ -148,11 +151,12 @@ im_report_list (const ImImage *image, const ImPartitionTable *table)
   return g_string_free (text, FALSE);
 }
 
+/* KEY and VALUE, the values beneath one another. */
 static void
 append_fact (GString *text, unsigned indent, const char *key, const char *value)
 {
-  g_string_append_printf (text, "%*s%-*s %s\n", (int)indent, "", 22 - (int)indent, key,
-                          value);
+  g_string_append_printf (text, "%*s%-*s  %s\n", (int)indent, "",
+                          (int)(FACT_WIDTH - MIN (indent, FACT_WIDTH)), key, value);
 }
 
 static void
@@ -174,7 +178,7 @@ format_value (GVariant *value)
   if (g_variant_is_of_type (value, G_VARIANT_TYPE_STRING_ARRAY)) {
     g_autofree const char **words = g_variant_get_strv (value, NULL);
     g_autofree char *list = g_strjoinv (", ", (char **)words);
-    return im_format_line (list, false);
+    return im_format_line (words[0] ? list : "none", false);
   }
   g_autofree char *printed = g_variant_print (value, FALSE);
   return im_format_line (printed, false);
@@ -199,11 +203,7 @@ append_value (GString *text, unsigned indent, unsigned depth, const char *key,
   for (gsize i = 0; i < n; i++) {
     g_autoptr (GVariant) facts =
         list ? g_variant_get_child_value (value, i) : g_variant_ref (value);
-    append_fact (text, indent, key, "");
-    g_string_truncate (text, text->len - 1);
-    while (text->str[text->len - 1] == ' ')
-      g_string_truncate (text, text->len - 1);
-    g_string_append_c (text, '\n');
+    g_string_append_printf (text, "%*s%s\n", (int)indent, "", key);
     append_facts (text, indent + 2, depth + 1, facts);
   }
 }

@@ -76,6 +76,7 @@ test_a_boot_flag_beside_0_and_80_is_no_table (void)
   test_disk_poke (disk, 446 + 48, 0x01);
   g_autoptr (ImPartitionTable) table = test_disk_table (disk, 0);
   g_assert_cmpint (table->kind, ==, IM_TABLE_NONE);
+  g_assert_true (test_table_warns (table, "boot flag of slot 4 is 0x01"));
 }
 
 static void
