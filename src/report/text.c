@@ -125,14 +125,23 @@ append_rows (GString *text, const ImPartitionTable *table)
   }
 }
 
+/* "20 GiB (21474836480 bytes)", or "512 bytes" alone. */
+static char *
+format_bytes (uint64_t bytes)
+{
+  g_autofree char *size = im_format_size (bytes);
+  return bytes < 1024 ? g_steal_pointer (&size)
+                      : g_strdup_printf ("%s (" U64 " bytes)", size, bytes);
+}
+
 static void
 append_list (GString *text, const char *path, const ImPartitionTable *table)
 {
   g_autofree char *name = im_format_line (path, false);
-  g_autofree char *size = im_format_size (table->disk_size);
-  g_string_append_printf (text, "%s: %s (" U64 " bytes), " U64 " sectors of %u bytes, ",
-                          name, size, table->disk_size, table->disk_sectors,
-                          table->sector_size);
+  g_autofree char *size = format_bytes (table->disk_size);
+  g_string_append_printf (
+      text, "%s: %s, " U64 " %s of %u bytes, ", name, size, table->disk_sectors,
+      table->disk_sectors == 1 ? "sector" : "sectors", table->sector_size);
   if (table->kind == IM_TABLE_NONE)
     g_string_append (text, "no partition table\n");
   else
@@ -162,9 +171,8 @@ append_fact (GString *text, unsigned indent, const char *key, const char *value)
 static void
 append_size (GString *text, unsigned indent, const char *key, uint64_t bytes)
 {
-  g_autofree char *size = im_format_size (bytes);
-  g_autofree char *value = g_strdup_printf ("%s (" U64 " bytes)", size, bytes);
-  append_fact (text, indent, key, bytes < 1024 ? size : value);
+  g_autofree char *value = format_bytes (bytes);
+  append_fact (text, indent, key, value);
 }
 
 /* One line for a value that is not a dictionary. */
