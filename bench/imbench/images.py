@@ -4,6 +4,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,15 +129,16 @@ class Images:
         return self._directory
 
     def _build(self, key, path):
-        # The segment file of an E01 is named by its tool, from the name without suffix.
-        unfinished = path.with_name("unfinished-" + path.name)
-        unfinished.unlink(missing_ok=True)
-        print(f"making {path} …", flush=True)
+        # Under its own name, for formats that write it into the image.
+        unfinished = self._directory / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        print(f"making {path} …", file=sys.stderr, flush=True)
         try:
-            self._make[key](unfinished)
-            unfinished.rename(path)
+            self._make[key](unfinished / path.name)
+            (unfinished / path.name).rename(path)
         finally:
-            unfinished.unlink(missing_ok=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def _make_raw(self, path):
         """An MBR disk with one ext4 partition half full of files.  Its free blocks and the

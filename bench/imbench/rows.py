@@ -141,7 +141,7 @@ def _nbd_rows(hot, size):
 def _write_rows(written):
     for export, other in (("fuse", p.DAEMON_FUSE), ("nbd", p.QEMU_NBD)):
         for flush, factor, share, words in (("end", 1.5, 1, "one flush at the end"),
-                                            ("each", 1, 16, "a flush after each write")):
+                                            ("each", 1, 4, "a flush after each write")):
             client = Fio("randwrite", 64 * KIB, depth=8, written=written // share,
                          flush=flush)
             yield Row(f"{export}-write-{flush}",
