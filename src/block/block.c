@@ -3,6 +3,7 @@
 #include "block/block.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "block/check.h"
 #include "block/read-ahead.h"
 
 void
@@ -12,6 +13,8 @@ im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBlock *pa
   block->ops = ops;
   block->size = size;
   block->preferred = 4096;
+  block->writable = false;
+  block->guard = NULL;
   block->parent = parent;
   block->shared = shared;
   block->file = NULL;
@@ -46,8 +49,9 @@ im_block_unref (ImBlock *block)
   }
 }
 
-static bool
-check_range (const ImBlock *block, uint64_t offset, uint64_t length, GError **error)
+bool
+im_block_check_range (const ImBlock *block, uint64_t offset, uint64_t length,
+                      GError **error)
 {
   if (im_range_fits (offset, length, block->size))
     return true;
@@ -213,7 +217,7 @@ bool
 im_block_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
               ImExtent *extents, size_t n, size_t *ret_n, GError **error)
 {
-  if (!check_range (block, offset, length, error))
+  if (!im_block_check_range (block, offset, length, error))
     return false;
   MapRequest request = {.flags = flags, .list = {.extents = extents, .max = n}};
   uint64_t at = offset, end = offset + length;

@@ -61,6 +61,13 @@ typedef struct {
   ImChunkEngine *chunks;
 } ImResources;
 
+/* How a change is to be made; bits. */
+typedef enum {
+  IM_WRITE_FUA = 1 << 0,       /* durable when the call returns */
+  IM_WRITE_MAY_UNMAP = 1 << 1, /* zeroes: the range may become a hole */
+  IM_WRITE_FAST = 1 << 2,      /* zeroes: fail with ENOTSUP rather than write them out */
+} ImWriteFlags;
+
 /* A driver's side.  Every function may be called from any thread at any time between
  * im_block_init and free. */
 typedef struct {
@@ -78,19 +85,34 @@ typedef struct {
   /* True where holes of the file beneath FILE extents are worth a look with
    * IM_MAP_ZEROES.  NULL: always. */
   bool (*looks_beneath) (ImBlock *block);
+  /* Writing, for blocks whose `writable` is set; else never called.  Contracts as those
+   * of im_block_pwrite and its like, ranges checked, LENGTH ≥ 1. */
+  bool (*pwrite) (ImBlock *block, const void *buf, size_t len, uint64_t offset,
+                  ImWriteFlags flags, GError **error);
+  bool (*write_zeroes) (ImBlock *block, uint64_t offset, uint64_t length,
+                        ImWriteFlags flags, GError **error);
+  bool (*discard) (ImBlock *block, uint64_t offset, uint64_t length, GError **error);
+  bool (*flush) (ImBlock *block, GError **error);
   /* Frees what the driver holds and the block itself.  The core drops the parent. */
   void (*free) (ImBlock *block);
 } ImBlockOps;
+
+/* Asked before each change of [OFFSET, OFFSET + LENGTH); BUF is NULL for zeros.  False
+ * refuses it. */
+typedef bool (*ImWriteGuard) (ImBlock *block, const void *buf, uint64_t length,
+                              uint64_t offset, GError **error);
 
 /* Drivers embed this as their first member and fill it by im_block_init. */
 struct ImBlock {
   const ImBlockOps *ops;
   uint64_t size;             /* bytes, exact; fixed while open */
+  bool writable;             /* set by the driver's open, const afterwards */
   uint32_t preferred;        /* bytes that are good to ask for at once: the cluster */
   ImBlock *parent;           /* owned; NULL: PARENT reads as zeros */
   const ImResources *shared; /* borrowed */
   ImFile *file;              /* a reference: what it was opened from, for reports; NULL:
                               * nothing, as with slices.  Set once, by im_block_set_file */
+  ImWriteGuard guard;        /* NULL: none.  Set once, by whoever opened it */
   atomic_uint references;
   /* The core's, made when a CHUNK is first read. */
   _Atomic (struct ImReadAhead *) read_ahead;
@@ -122,6 +144,22 @@ bool im_block_pread (ImBlock *block, void *buf, size_t len, uint64_t offset,
 /* True when BUF was filled without waiting for a device, a decoder or a lock; otherwise
  * BUF is undefined, nothing is said, and im_block_pread tells. */
 bool im_block_pread_nowait (ImBlock *block, void *buf, size_t len, uint64_t offset);
+
+/* True where the image was opened for writing and its format can be written. */
+bool im_block_is_writable (const ImBlock *block);
+
+/* Each returns when every later read, by whomever, sees the change.  Outside the disk is
+ * IM_ERROR_RANGE; a read-only block is EROFS.  After a failure the range holds old or new
+ * bytes, or a mix of them, nothing else. */
+bool im_block_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
+                      ImWriteFlags flags, GError **error);
+/* LENGTH of any size; takes as long as the disk below needs for it. */
+bool im_block_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length,
+                            ImWriteFlags flags, GError **error);
+/* The range's contents do not matter any more: it reads as before or as zeros. */
+bool im_block_discard (ImBlock *block, uint64_t offset, uint64_t length, GError **error);
+/* Every write that returned before this call began is durable when it returns. */
+bool im_block_flush (ImBlock *block, GError **error);
 
 /* A slice [OFFSET, OFFSET + SIZE) of BASE as a disk of its own.  Takes its own reference.
  * IM_ERROR_RANGE where it is not inside. */

@@ -1,27 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Regular files and block devices, read. */
-#include "block/file.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "block/file-internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
-#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-struct ImFile {
-  atomic_uint references;
-  int fd; /* all below: const once open */
-  uint64_t id;
-  char *path;
-  uint64_t size;
-  struct stat st;
-  bool in_memory; /* tmpfs: a plain read never waits, yet RWF_NOWAIT is refused there */
-};
 
 static atomic_ullong next_id = 1;
 
@@ -41,10 +30,11 @@ check_kind (mode_t mode, GError **error)
   return false;
 }
 
-/* Opens without waiting for anything, and where the owner allows it without leaving a
- * trace in the access time.  -1 and an error otherwise. */
+/* Opens with ACCESS (O_RDONLY or O_RDWR and flags) without waiting for anything, and
+ * where the owner allows it without leaving a trace in the access time.  -1 and an error
+ * otherwise. */
 static int
-open_quietly (const char *path, GError **error)
+open_quietly (const char *path, int access, GError **error)
 {
   struct stat st;
   if (stat (path, &st) < 0) {
@@ -53,7 +43,7 @@ open_quietly (const char *path, GError **error)
   }
   if (!check_kind (st.st_mode, error))
     return -1;
-  const int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  const int flags = access | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
   int fd = open (path, flags | O_NOATIME);
   if (fd < 0 && errno == EPERM)
     fd = open (path, flags);
@@ -75,10 +65,10 @@ find_size (ImFile *file, GError **error)
   return false;
 }
 
-ImFile *
-im_file_open_read_only (const char *path, GError **error)
+static ImFile *
+open_file (const char *path, int access, GError **error)
 {
-  int fd = open_quietly (path, error);
+  int fd = open_quietly (path, access, error);
   if (fd < 0)
     return NULL;
   g_autoptr (ImFile) file = g_new0 (ImFile, 1);
@@ -100,6 +90,30 @@ im_file_open_read_only (const char *path, GError **error)
   struct statfs fs;
   file->in_memory = fstatfs (fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
   return g_steal_pointer (&file);
+}
+
+ImFile *
+im_file_open_read_only (const char *path, GError **error)
+{
+  return open_file (path, O_RDONLY, error);
+}
+
+ImFile *
+im_file_open_writable (const char *path, ImCacheMode cache, GError **error)
+{
+  ImFile *file =
+      open_file (path, cache == IM_CACHE_WRITETHROUGH ? O_RDWR | O_DSYNC : O_RDWR, error);
+  if (file) {
+    file->writable = true;
+    file->cache = cache;
+  }
+  return file;
+}
+
+bool
+im_file_is_writable (const ImFile *file)
+{
+  return file->writable;
 }
 
 ImFile *

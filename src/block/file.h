@@ -16,6 +16,22 @@ typedef struct ImFile ImFile;
  */
 ImFile *im_file_open_read_only (const char *path, GError **error);
 
+/* What a write and a flush of a writable file mean; all go through the page cache.
+ *                  a write returns      a flush
+ *   WRITEBACK      once in the cache    fdatasync
+ *   WRITETHROUGH   once durable         fdatasync
+ *   UNSAFE         once in the cache    nothing */
+typedef enum {
+  IM_CACHE_WRITEBACK,
+  IM_CACHE_WRITETHROUGH,
+  IM_CACHE_UNSAFE,
+} ImCacheMode;
+
+/* The same with O_RDWR.  Nothing is written by opening. */
+ImFile *im_file_open_writable (const char *path, ImCacheMode cache, GError **error);
+
+bool im_file_is_writable (const ImFile *file);
+
 ImFile *im_file_ref (ImFile *file);
 void im_file_unref (ImFile *file);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImFile, im_file_unref)
@@ -56,3 +72,21 @@ bool im_file_pread_nowait (ImFile *file, void *buf, size_t len, uint64_t offset)
  * *ret_run ≥ 1 where LEN ≥ 1. */
 void im_file_find_run (ImFile *file, uint64_t offset, uint64_t len, bool *ret_data,
                        uint64_t *ret_run);
+
+/* Writes exactly LEN bytes at OFFSET, inside im_file_size.  DURABLE: as by a flush of
+ * these bytes. */
+bool im_file_pwrite (ImFile *file, const void *buf, size_t len, uint64_t offset,
+                     bool durable, GError **error);
+
+/* Makes [OFFSET, OFFSET + LENGTH), inside im_file_size, read as zeros.  MAY_UNMAP: it may
+ * become a hole.  FAST: ENOTSUP where that would mean writing zeros out. */
+bool im_file_write_zeroes (ImFile *file, uint64_t offset, uint64_t length, bool may_unmap,
+                           bool fast, GError **error);
+
+/* Gives the range's space back where that can be done; it then reads as zeros or as
+ * before.  Fails only for errors of the disk. */
+bool im_file_discard (ImFile *file, uint64_t offset, uint64_t length, GError **error);
+
+/* fdatasync.  A failure is remembered: all later calls fail with it, since the kernel may
+ * have dropped what it could not write. */
+bool im_file_sync (ImFile *file, GError **error);

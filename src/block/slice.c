@@ -30,6 +30,35 @@ slice_looks_beneath (ImBlock *block)
   return false;
 }
 
+static bool
+slice_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
+              ImWriteFlags flags, GError **error)
+{
+  Slice *slice = (Slice *)block;
+  return im_block_pwrite (slice->base, buf, len, slice->start + offset, flags, error);
+}
+
+static bool
+slice_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFlags flags,
+                    GError **error)
+{
+  Slice *slice = (Slice *)block;
+  return im_block_write_zeroes (slice->base, slice->start + offset, length, flags, error);
+}
+
+static bool
+slice_discard (ImBlock *block, uint64_t offset, uint64_t length, GError **error)
+{
+  Slice *slice = (Slice *)block;
+  return im_block_discard (slice->base, slice->start + offset, length, error);
+}
+
+static bool
+slice_flush (ImBlock *block, GError **error)
+{
+  return im_block_flush (((Slice *)block)->base, error);
+}
+
 static void
 slice_free (ImBlock *block)
 {
@@ -42,6 +71,10 @@ static const ImBlockOps slice_ops = {
     .name = "slice",
     .map = slice_map,
     .looks_beneath = slice_looks_beneath,
+    .pwrite = slice_pwrite,
+    .write_zeroes = slice_write_zeroes,
+    .discard = slice_discard,
+    .flush = slice_flush,
     .free = slice_free,
 };
 
@@ -58,6 +91,7 @@ im_slice_new (ImBlock *base, uint64_t offset, uint64_t size, GError **error)
   Slice *slice = g_new0 (Slice, 1);
   im_block_init (&slice->block, &slice_ops, size, NULL, base->shared);
   slice->block.preferred = base->preferred;
+  slice->block.writable = base->writable;
   slice->base = im_block_ref (base);
   slice->start = offset;
   return &slice->block;
