@@ -14,6 +14,7 @@ im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBlock *pa
   block->size = size;
   block->preferred = 4096;
   block->writable = false;
+  block->policy = (ImWritePolicy){0};
   block->guard = NULL;
   block->parent = parent;
   block->shared = shared;

@@ -97,6 +97,18 @@ typedef struct {
   void (*free) (ImBlock *block);
 } ImBlockOps;
 
+typedef enum {
+  IM_DETECT_ZEROES_OFF,
+  IM_DETECT_ZEROES_ON,    /* a write of nothing but zeros is a write_zeroes */
+  IM_DETECT_ZEROES_UNMAP, /* … that may make a hole, where discards are passed on */
+} ImDetectZeroes;
+
+/* What becomes of certain changes, by the user's choice. */
+typedef struct {
+  bool pass_discards; /* else a discard does nothing, and zeroes make no holes */
+  ImDetectZeroes detect_zeroes;
+} ImWritePolicy;
+
 /* Asked before each change of [OFFSET, OFFSET + LENGTH); BUF is NULL for zeros.  False
  * refuses it. */
 typedef bool (*ImWriteGuard) (ImBlock *block, const void *buf, uint64_t length,
@@ -112,6 +124,7 @@ struct ImBlock {
   const ImResources *shared; /* borrowed */
   ImFile *file;              /* a reference: what it was opened from, for reports; NULL:
                               * nothing, as with slices.  Set once, by im_block_set_file */
+  ImWritePolicy policy;      /* all off.  Set once, by whoever opened it */
   ImWriteGuard guard;        /* NULL: none.  Set once, by whoever opened it */
   atomic_uint references;
   /* The core's, made when a CHUNK is first read. */

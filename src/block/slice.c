@@ -92,6 +92,7 @@ im_slice_new (ImBlock *base, uint64_t offset, uint64_t size, GError **error)
   im_block_init (&slice->block, &slice_ops, size, NULL, base->shared);
   slice->block.preferred = base->preferred;
   slice->block.writable = base->writable;
+  slice->block.policy.pass_discards = true; /* the base decides */
   slice->base = im_block_ref (base);
   slice->start = offset;
   return &slice->block;

@@ -24,12 +24,41 @@ check_change (ImBlock *block, const void *buf, uint64_t length, uint64_t offset,
          (!block->guard || block->guard (block, buf, length, offset, error));
 }
 
+/* FLAGS without what the policy forbids. */
+static ImWriteFlags
+allowed (const ImBlock *block, ImWriteFlags flags)
+{
+  return block->policy.pass_discards ? flags : flags & ~(unsigned)IM_WRITE_MAY_UNMAP;
+}
+
+static bool
+is_all_zeros (const uint8_t *buf, size_t len)
+{
+  return buf[0] == 0 && memcmp (buf, buf + 1, len - 1) == 0;
+}
+
+/* Is this write to become a write_zeroes?  Sets *FLAGS for it. */
+static bool
+detects_zeros (const ImBlock *block, const void *buf, size_t len, ImWriteFlags *flags)
+{
+  if (block->policy.detect_zeroes == IM_DETECT_ZEROES_OFF || !is_all_zeros (buf, len))
+    return false;
+  if (block->policy.detect_zeroes == IM_DETECT_ZEROES_UNMAP)
+    *flags = allowed (block, *flags | IM_WRITE_MAY_UNMAP);
+  return true;
+}
+
 bool
 im_block_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
                  ImWriteFlags flags, GError **error)
 {
-  return check_change (block, buf, len, offset, error) &&
-         (len == 0 || block->ops->pwrite (block, buf, len, offset, flags, error));
+  if (!check_change (block, buf, len, offset, error))
+    return false;
+  if (len == 0)
+    return true;
+  if (detects_zeros (block, buf, len, &flags))
+    return block->ops->write_zeroes (block, offset, len, flags, error);
+  return block->ops->pwrite (block, buf, len, offset, flags, error);
 }
 
 bool
@@ -37,14 +66,16 @@ im_block_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length,
                        ImWriteFlags flags, GError **error)
 {
   return check_change (block, NULL, length, offset, error) &&
-         (length == 0 || block->ops->write_zeroes (block, offset, length, flags, error));
+         (length == 0 || block->ops->write_zeroes (block, offset, length,
+                                                   allowed (block, flags), error));
 }
 
 bool
 im_block_discard (ImBlock *block, uint64_t offset, uint64_t length, GError **error)
 {
   return check_change (block, NULL, length, offset, error) &&
-         (length == 0 || block->ops->discard (block, offset, length, error));
+         (length == 0 || !block->policy.pass_discards ||
+          block->ops->discard (block, offset, length, error));
 }
 
 bool

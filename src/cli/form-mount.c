@@ -48,7 +48,7 @@ open_and_serve (const ImOptions *options, const char *mountpoint)
   g_autoptr (ImPipeline) pipeline = im_pipeline_open (options, &error);
   if (!pipeline || !im_pipeline_build_exports (pipeline, options, &error))
     return im_form_fail (options->image, error);
-  im_form_say_read_only (options);
+  im_form_say_read_only (pipeline->image);
   if (!serve (pipeline, options, mountpoint, &error)) {
     im_log_error ("%s: %s", options->mountpoint, error->message);
     return EXIT_FAILURE;

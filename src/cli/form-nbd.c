@@ -93,7 +93,7 @@ open_and_serve (const ImOptions *options)
   g_autoptr (ImPipeline) pipeline = im_pipeline_open (options, &error);
   if (!pipeline || !im_pipeline_build_exports (pipeline, options, &error))
     return im_form_fail (options->image, error);
-  im_form_say_read_only (options);
+  im_form_say_read_only (pipeline->image);
   bool ok = serve (pipeline, options, &error);
   if (!ok)
     im_log_error ("%s", error->message);

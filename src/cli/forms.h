@@ -14,6 +14,6 @@ int im_form_unmount (const ImOptions *options);
 /* Prints "imgmount: IMAGE: " and ERROR's text; returns EXIT_FAILURE. */
 int im_form_fail (const char *image, const GError *error);
 
-/* For forms that serve: says once, in one line, that an image which was not asked for
- * read-only is served so. */
-void im_form_say_read_only (const ImOptions *options);
+/* For forms that serve: says in one line that an image which was not asked for read-only
+ * is served so, and why. */
+void im_form_say_read_only (const ImImage *image);

@@ -18,11 +18,10 @@ im_form_fail (const char *image, const GError *error)
 }
 
 void
-im_form_say_read_only (const ImOptions *options)
+im_form_say_read_only (const ImImage *image)
 {
-  if (!options->read_only && !options->snapshot)
-    im_log_warning ("%s: exported read-only: this version does not write",
-                    options->image);
+  if (image->read_only_because)
+    im_log_warning ("%s: exported read-only: %s", image->path, image->read_only_because);
 }
 
 static int

@@ -9,6 +9,24 @@ enum {
 
 #define FIELD(name) .field = offsetof (ImOptions, name)
 
+static const ImOptionChoice cache_choices[] = {
+    {"writeback", IM_CACHE_WRITEBACK},
+    {"writethrough", IM_CACHE_WRITETHROUGH},
+    {"unsafe", IM_CACHE_UNSAFE},
+    {NULL, 0},
+};
+
+static const ImOptionChoice discard_choices[] = {
+    {"ignore", false}, {"off", false}, {"unmap", true}, {"on", true}, {NULL, 0},
+};
+
+static const ImOptionChoice detect_zeroes_choices[] = {
+    {"off", IM_DETECT_ZEROES_OFF},
+    {"on", IM_DETECT_ZEROES_ON},
+    {"unmap", IM_DETECT_ZEROES_UNMAP},
+    {NULL, 0},
+};
+
 const ImOptionEntry im_option_table[] = {
     {.name = "nbd",
      .kind = IM_OPTION_FORM,
@@ -97,6 +115,27 @@ const ImOptionEntry im_option_table[] = {
      FIELD (force_share),
      .forms = OPENING,
      .help = "read although another process writes; take no lock"},
+    {.name = "cache",
+     .kind = IM_OPTION_CHOICE,
+     FIELD (cache),
+     .choices = cache_choices,
+     .forms = SERVING,
+     .argument = "MODE",
+     .help = "writeback, writethrough or unsafe; default writeback"},
+    {.name = "discard",
+     .kind = IM_OPTION_CHOICE,
+     FIELD (discard),
+     .choices = discard_choices,
+     .forms = SERVING,
+     .argument = "MODE",
+     .help = "ignore (off) or unmap (on) what clients trim; default ignore"},
+    {.name = "detect-zeroes",
+     .kind = IM_OPTION_CHOICE,
+     FIELD (detect_zeroes),
+     .choices = detect_zeroes_choices,
+     .forms = SERVING,
+     .argument = "MODE",
+     .help = "off, on or unmap: writes of zeros need no space; default off"},
     {.name = "metadata-cache",
      .kind = IM_OPTION_SIZE,
      FIELD (metadata_cache),

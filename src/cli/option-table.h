@@ -10,19 +10,27 @@ typedef enum {
   IM_OPTION_STRING, /* a const char * */
   IM_OPTION_NUMBER, /* a uint64_t between minimum and maximum */
   IM_OPTION_SIZE,   /* a uint64_t, with a suffix */
+  IM_OPTION_CHOICE, /* a uint64_t becomes the value of one of `choices` */
   IM_OPTION_FORM,   /* chooses the form in `forms` */
   IM_OPTION_O,      /* -o, whose meaning hangs on the form */
 } ImOptionKind;
+
+/* A word and what it means; a list ends with a NULL word. */
+typedef struct {
+  const char *word;
+  uint64_t value;
+} ImOptionChoice;
 
 typedef struct {
   const char *name; /* long, or NULL */
   char letter;      /* short, or 0 */
   ImOptionKind kind;
-  size_t field;              /* offset in ImOptions */
-  unsigned forms;            /* ImForm bits where it is allowed */
-  uint64_t minimum, maximum; /* NUMBER */
-  const char *argument;      /* what --help calls it; NULL: takes none */
-  const char *help;          /* one line; NULL: an entry that another one explains */
+  size_t field;                  /* offset in ImOptions */
+  unsigned forms;                /* ImForm bits where it is allowed */
+  uint64_t minimum, maximum;     /* NUMBER */
+  const ImOptionChoice *choices; /* CHOICE */
+  const char *argument;          /* what --help calls it; NULL: takes none */
+  const char *help;              /* one line; NULL: an entry that another one explains */
 } ImOptionEntry;
 
 /* In the order of --help. */

@@ -70,6 +70,30 @@ take_number (const ImOptionEntry *entry, const char *value, void *field, GError 
   return true;
 }
 
+/* Choices are made at most once; ENTRY has been added to those used already. */
+static bool
+check_once (const Reading *reading, const ImOptionEntry *entry, GError **error)
+{
+  unsigned uses = 0;
+  for (guint i = 0; i < reading->used->len; i++)
+    uses += reading->used->pdata[i] == entry;
+  return uses == 1 || usage (error, "--%s is given more than once", entry->name);
+}
+
+static bool
+take_choice (const ImOptionEntry *entry, const char *value, void *field, GError **error)
+{
+  g_autoptr (GString) words = g_string_new (NULL);
+  for (const ImOptionChoice *choice = entry->choices; choice->word; choice++) {
+    if (strcmp (choice->word, value) == 0) {
+      *(uint64_t *)field = choice->value;
+      return true;
+    }
+    g_string_append_printf (words, "%s%s", words->len ? ", " : "", choice->word);
+  }
+  return usage (error, "--%s: '%s' is none of %s", entry->name, value, words->str);
+}
+
 static bool
 take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **error)
 {
@@ -88,6 +112,8 @@ take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **
     return true;
   case IM_OPTION_NUMBER:
     return take_number (entry, value, field, error);
+  case IM_OPTION_CHOICE:
+    return check_once (reading, entry, error) && take_choice (entry, value, field, error);
   case IM_OPTION_SIZE: {
     g_autofree char *name = display_name (entry);
     return im_parse_size (value, name, field, error);

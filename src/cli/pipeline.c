@@ -43,17 +43,33 @@ parse_backing (const char *text, ImOpenOptions *open)
   }
 }
 
+/* Only forms that hand out the disk have a use for writing. */
+static bool
+serves (const ImOptions *options)
+{
+  return options->form == IM_FORM_MOUNT || options->form == IM_FORM_NBD;
+}
+
 static bool
 open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
 {
   g_auto (GStrv) parts = NULL;
-  ImOpenOptions open = {.format = options->format, .force_share = options->force_share};
+  ImOpenOptions open = {.format = options->format,
+                        .force_share = options->force_share,
+                        .writable =
+                            serves (options) && !options->read_only && !options->snapshot,
+                        .cache = (ImCacheMode)options->cache};
   parse_backing (options->backing, &open);
   if (options->snapshot && !parse_snapshot (options->snapshot, &open, &parts, error))
     return false;
   pipeline->shared = im_resources_new (options->metadata_cache, options->chunk_cache);
   pipeline->image = im_image_open (options->image, &open, pipeline->shared, error);
-  return pipeline->image != NULL;
+  if (!pipeline->image)
+    return false;
+  pipeline->image->disk->policy =
+      (ImWritePolicy){.pass_discards = options->discard,
+                      .detect_zeroes = (ImDetectZeroes)options->detect_zeroes};
+  return true;
 }
 
 /* The disk of the image, or the slice that --offset and --size make of it. */
@@ -203,7 +219,7 @@ im_pipeline_build_exports (ImPipeline *pipeline, const ImOptions *options, GErro
   const ImImage *image = pipeline->image;
   pipeline->set =
       im_export_set_new (im_file_path (image->file), im_file_stat (image->file));
-  pipeline->set->read_only = true;
+  pipeline->set->read_only = !im_block_is_writable (pipeline->disk);
   if (im_report_has_json ())
     im_export_set_add_text (pipeline->set, "info.json", render_info, pipeline);
   if (options->partition)

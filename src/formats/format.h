@@ -46,6 +46,7 @@ typedef struct {
   /* Opens.  FILE is borrowed; the driver takes its own reference.  Nothing is written.
    * Errors name field, value and bound; the caller prefixes the path. */
   ImBlock *(*open) (ImFile *file, const ImOpenContext *context, GError **error);
+  bool writable;      /* writes where FILE is writable; otherwise FILE never is */
   bool has_snapshots; /* understands the snapshot fields of the context */
 } ImFormat;
 

@@ -85,4 +85,5 @@ const ImFormat im_format_raw = {
     .name = "raw",
     .description = "the bytes as they are",
     .open = raw_open,
+    .writable = true,
 };

@@ -5,7 +5,9 @@
 #include "base/error.h"
 #include "block/lock.h"
 #include "formats/raw.h"
+#include "image/guard.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* What one image's open shares with those of its parents; lives on the stack of the
@@ -19,21 +21,23 @@ struct Opening {
   unsigned depth;
 };
 
-/* Reading consistent data, letting nobody change it meanwhile. */
+/* Reading consistent data, and writing where FILE can, while nobody else writes. */
 static bool
-lock_for_reading (ImFile *file, const ImOpenOptions *options, GError **error)
+lock (ImFile *file, const ImOpenOptions *options, GError **error)
 {
   if (options->force_share || im_file_fd (file) < 0)
     return true;
-  return im_lock_image (im_file_fd (file), 1u << IM_LOCK_READ,
-                        1u << IM_LOCK_WRITE | 1u << IM_LOCK_RESIZE, error);
+  unsigned changes = 1u << IM_LOCK_WRITE | 1u << IM_LOCK_RESIZE;
+  unsigned used = 1u << IM_LOCK_READ | (im_file_is_writable (file) ? changes : 0);
+  return im_lock_image (im_file_fd (file), used, changes, error);
 }
 
+/* A parent, or a further file: only ever read. */
 static ImFile *
 open_file (const char *path, const ImOpenOptions *options, GError **error)
 {
   g_autoptr (ImFile) file = im_file_open_read_only (path, error);
-  if (!file || !lock_for_reading (file, options, error))
+  if (!file || !lock (file, options, error))
     return NULL;
   return g_steal_pointer (&file);
 }
@@ -194,6 +198,59 @@ open_further_file (const ImOpenContext *context, ImFile *from, const char *name,
   return open_named ((const Opening *)context, from, name, error);
 }
 
+/* Is ERROR of opening for writing a reason to open for reading instead? */
+static bool
+may_be_read_only (const GError *error)
+{
+  return g_error_matches (error, IM_ERRNO, EACCES) ||
+         g_error_matches (error, IM_ERRNO, EPERM) ||
+         g_error_matches (error, IM_ERRNO, EROFS);
+}
+
+/* The image's file for writing; NULL with image->read_only_because set where it can only
+ * be read, NULL with an error otherwise. */
+static ImFile *
+open_for_writing (ImImage *image, const ImOpenOptions *options, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (ImFile) file = im_file_open_writable (image->path, options->cache, &failure);
+  if (!file) {
+    if (may_be_read_only (failure))
+      image->read_only_because = g_strdup ("it cannot be opened for writing");
+    else
+      g_propagate_error (error, g_steal_pointer (&failure));
+    return NULL;
+  }
+  const struct stat *st = im_file_stat (file);
+  image->format = choose_format (file, options->format, error);
+  if (!image->format)
+    return NULL;
+  if (S_ISREG (st->st_mode) && !(st->st_mode & (S_IWUSR | S_IWGRP | S_IWOTH)))
+    image->read_only_because = g_strdup ("nobody has write permission on it");
+  else if (!image->format->writable)
+    image->read_only_because =
+        g_strdup_printf ("this version does not write %s", image->format->name);
+  return image->read_only_because ? NULL : g_steal_pointer (&file);
+}
+
+/* Opens and locks the image's own file, and finds its format. */
+static bool
+open_own_file (ImImage *image, const ImOpenOptions *options, GError **error)
+{
+  if (options->writable) {
+    image->file = open_for_writing (image, options, error);
+    if (!image->file && !image->read_only_because)
+      return false;
+  }
+  if (!image->file)
+    image->file = im_file_open_read_only (image->path, error);
+  if (!image->file || !lock (image->file, options, error))
+    return false;
+  /* Also where it was found before: the name may lead elsewhere by now. */
+  image->format = choose_format (image->file, options->format, error);
+  return image->format != NULL;
+}
+
 ImImage *
 im_image_open (const char *path, const ImOpenOptions *options, const ImResources *shared,
                GError **error)
@@ -201,14 +258,14 @@ im_image_open (const char *path, const ImOpenOptions *options, const ImResources
   g_autoptr (ImImage) image = g_new0 (ImImage, 1);
   image->path = g_strdup (path);
   image->probed = options->format == NULL;
-  image->file = open_file (path, options, error);
-  if (!image->file)
-    return NULL;
-  image->format = choose_format (image->file, options->format, error);
-  if (!image->format)
+  if (!open_own_file (image, options, error))
     return NULL;
   image->disk = open_disk (image->file, image->format, options, shared, NULL, error);
-  return image->disk ? g_steal_pointer (&image) : NULL;
+  if (!image->disk)
+    return NULL;
+  if (image->probed && image->format == &im_format_raw)
+    image->disk->guard = im_image_guard_raw;
+  return g_steal_pointer (&image);
 }
 
 void
@@ -218,6 +275,7 @@ im_image_free (ImImage *image)
     return;
   im_block_unref (image->disk);
   im_file_unref (image->file);
+  g_free (image->read_only_because);
   g_free (image->path);
   g_free (image);
 }

@@ -16,6 +16,8 @@ typedef struct {
   ImBackingPolicy backing;
   const char *backing_dir; /* IM_BACKING_UNDER */
   bool force_share;        /* -U: take no locks, mind nobody's */
+  bool writable;           /* open for writing where that can be done at all */
+  ImCacheMode cache;       /* of the image's own file; parents are only read */
 } ImOpenOptions;
 
 /* One opened image: what its path led to. */
@@ -25,6 +27,7 @@ typedef struct {
   const ImFormat *format; /* what it turned out to be */
   bool probed;            /* found by probing, not by -f */
   ImBlock *disk;
+  char *read_only_because; /* wanted writable, and is not: why; else NULL */
 } ImImage;
 
 /* Parents deeper than this are taken for a loop that hides behind links. */

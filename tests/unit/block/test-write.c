@@ -163,6 +163,7 @@ note_block (bool writable)
   ImBlock *block = g_new0 (ImBlock, 1);
   im_block_init (block, &note_ops, LENGTH, NULL, fixture_resources ());
   block->writable = writable;
+  block->policy.pass_discards = true;
   memset (&calls, 0, sizeof calls);
   return block;
 }
@@ -226,6 +227,24 @@ test_guard_and_slices (void)
   g_assert_cmpuint (calls.flushes, ==, 1);
 }
 
+static void
+test_policy (void)
+{
+  g_autoptr (ImBlock) block = note_block (true);
+  const uint8_t zeros[64] = {0}, one[64] = {[63] = 1};
+  block->policy = (ImWritePolicy){.pass_discards = false};
+  g_assert_true (im_block_discard (block, 0, 512, NULL));
+  g_assert_cmpuint (calls.discards, ==, 0);
+  g_assert_true (im_block_pwrite (block, zeros, sizeof zeros, 0, 0, NULL));
+  g_assert_cmpuint (calls.writes, ==, 1);
+  block->policy.detect_zeroes = IM_DETECT_ZEROES_ON;
+  g_assert_true (im_block_pwrite (block, zeros, sizeof zeros, 0, 0, NULL));
+  g_assert_true (im_block_pwrite (block, zeros, 1, 0, 0, NULL));
+  g_assert_true (im_block_pwrite (block, one, sizeof one, 0, 0, NULL));
+  g_assert_cmpuint (calls.zeroes, ==, 2);
+  g_assert_cmpuint (calls.writes, ==, 2);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -238,5 +257,6 @@ main (int argc, char **argv)
   g_test_add_func ("/block/write/read-only-is-erofs", test_read_only_is_erofs);
   g_test_add_func ("/block/write/ranges-are-checked", test_ranges_are_checked);
   g_test_add_func ("/block/write/guard-and-slices", test_guard_and_slices);
+  g_test_add_func ("/block/write/policy-of-discards-and-zeros", test_policy);
   return g_test_run ();
 }
