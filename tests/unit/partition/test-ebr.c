@@ -211,6 +211,27 @@ test_two_containers_share_one_count (void)
   g_assert_cmpuint (test_table_entry (table, 4)->first_lba, ==, 1002);
 }
 
+/* One EBR a sector, each with a partition or without. */
+static void
+test_endless_chains_are_cut (void)
+{
+  enum { LINKS = 33000 };
+  for (int partitions = 0; partitions < 4; partitions += 3) {
+    g_autoptr (TestDisk) disk = disk_with_container ((START + LINKS) * 512, 0x05, LINKS);
+    for (unsigned i = 0; i < LINKS; i++) {
+      uint64_t at = (START + (uint64_t)i) * 512;
+      test_disk_sign (disk, at);
+      test_disk_entry (disk, at, 1, 0x05, i + 1, 2);
+      for (int slot = 0; slot < partitions; slot++)
+        test_disk_entry (disk, at, (unsigned)slot + 2, 0x83, 1, 1);
+    }
+    g_autoptr (ImPartitionTable) table = test_disk_table (disk, 0);
+    g_assert_cmpuint (table->partitions->len, <=, 32768 + 3);
+    g_assert_true (test_table_warns (table, partitions ? "limit of 32768 partitions"
+                                                       : "limit of 32768 links"));
+  }
+}
+
 /* In sectors of 4096 bytes an EBR is the first 512 of its sector. */
 static void
 test_large_sectors (void)
@@ -244,6 +265,7 @@ main (int argc, char **argv)
   ADD ("a-primary-one-in-the-container-overlaps",
        test_a_primary_one_in_the_container_overlaps);
   ADD ("two-containers-share-one-count", test_two_containers_share_one_count);
+  ADD ("endless-chains-are-cut", test_endless_chains_are_cut);
   ADD ("large-sectors", test_large_sectors);
   return g_test_run ();
 }
