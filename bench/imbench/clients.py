@@ -45,7 +45,8 @@ class Fio:
             yield from ["--ioengine=psync", "--direct=1", f"--filename={target}",
                         "--invalidate=0", "--allow_file_create=0"]
         if self.span:
-            yield from ["--offset={}".format(self.span[0]), "--size={}".format(self.span[1])]
+            offset, size = self.span
+            yield from [f"--offset={offset}", f"--size={size}"]
         if self.written:
             yield from [f"--size={self.written}",
                         "--end_fsync=1" if self.flush == "end" else "--fsync=1"]

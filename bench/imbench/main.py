@@ -31,7 +31,7 @@ def _default_cache():
 
 
 def _default_imgmount():
-    built = HERE.parent / "build" / "src" / "imgmount"
+    built = HERE.parent / "build" / "src" / "cli" / "imgmount"
     return str(built) if built.exists() else "imgmount"
 
 

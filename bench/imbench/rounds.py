@@ -17,6 +17,8 @@ from .system import Failure, Server, run
 OURS = "imgmount"
 STARTS = 10
 WARM_UP = 1
+# fio reads back what it wrote, and leaves no file of its own behind.
+VERIFIED = ("--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0")
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Runner:
         self._decoder = None
 
     def set_decoder(self, program):
-        """The program that finds the decode ceiling; without it that row's entry is absent."""
+        """The program that finds the decode ceiling; without it that is absent."""
         self._decoder = program
 
     def run(self, row):
@@ -199,8 +201,7 @@ class Runner:
         """Once, what was written is read back, and the image is checked."""
         with self._empty_image() as target:
             with self._server(place, self._order(row, row.image, target)) as server:
-                row.client.measure(server.target, self._seconds,
-                                   ["--verify=crc32c", "--verify_fatal=1"])
+                row.client.measure(server.target, self._seconds, VERIFIED)
             run(["qemu-img", "check", "-q", "-f", "qcow2", target])
 
     # From the command to the first bytes.

@@ -125,7 +125,8 @@ def _nbd_rows(hot, size):
                       goals=goals if depth == 16 else ())
         seq_goals = (Goal(1.5, "nbdkit file"),) if image == "raw" else ()
         yield Row(f"nbd-{image}-seq", f"NBD, {title}, 1 MiB sequential, depth 8", "GB/s",
-                  image, others, wide, export="nbd", goals=(*seq_goals, Goal(1, "qemu-nbd")))
+                  image, others, wide, export="nbd",
+                  goals=(*seq_goals, Goal(1, "qemu-nbd")))
     for image, factor in (("zlib", 2), ("zstd", 1.3)):
         yield from _packed_rows("nbd", image, NBD_PACKED, factor, wide,
                                 random_reads(hot, depth=16))

@@ -66,7 +66,9 @@ def run(argv, timeout=900, stdout=subprocess.PIPE):
         end_group(process)
     seconds = time.monotonic() - begin
     if process.returncode != 0:
-        raise Failure(f"{words[0]}: status {process.returncode}: {_last_line(errors)}")
+        # fio complains on standard output, before its JSON.
+        complaint = errors.strip() or (output or b"").partition(b"{")[0]
+        raise Failure(f"{words[0]}: status {process.returncode}: {_last_line(complaint)}")
     return Finished(output, seconds, _children_cpu() - cpu)
 
 

@@ -13,9 +13,10 @@
 #include "base/bytes.h"
 #include "partition/scheme.h"
 
-/* A chain visits no sector twice, so only a disk made of EBRs comes near this: the time
- * and memory that it may cost are bounded here. */
-#define MAX_LINKS 65536u
+/* A chain visits no sector twice, so only a disk made of EBRs comes near these: they
+ * bound the time and the memory that it may cost.  A GPT has no more entries either. */
+#define MAX_LINKS      32768u
+#define MAX_PARTITIONS 32768u
 
 typedef struct {
   ImPartitionTable *table;
@@ -104,7 +105,9 @@ link_is_good (Chain *chain, const ImMbrEntry *link, uint64_t ebr)
   else if (g_hash_table_contains (chain->seen, &next))
     problem = "where the chain has been: a loop";
   else if (g_hash_table_size (chain->seen) >= MAX_LINKS)
-    problem = "beyond the limit of 65536 links";
+    problem = "beyond the limit of 32768 links";
+  else if (chain->table->partitions->len >= MAX_PARTITIONS)
+    problem = "beyond the limit of 32768 partitions";
   if (problem)
     im_table_warn (chain->table,
                    "MBR: the EBR at sector %" G_GUINT64_FORMAT

@@ -153,21 +153,21 @@ setup_file() {
 
 setup() {
   cd "$BATS_FILE_TMPDIR"
-  imgmount=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/imgmount}
+  imgmount=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
   [ -x "$imgmount" ] || skip "no imgmount at $imgmount"
 }
 
-# Lines as in NAME.kernel, of what imgmount hands out as pN.
+# Lines as in NAME.kernel, of what imgmount hands out as pN; the table's own start and the
+# byte offset must say the same.
 listed() {
-  local sector
-  sector=$(sector_of "$1")
-  # Nothing in an MBR tells its sectors' size; a GPT is found.
   local opts=()
+  # Nothing in an MBR tells its sectors' size; a GPT is found.
   [[ $1 != mbr-4096 ]] || opts=(--sector-size 4096)
   "$imgmount" --list --json "${opts[@]}" "$1.img" >"$1.json"
-  jq -r --argjson scale $((sector / 512)) '(.partitiontable.partitions // [])[]
-    | select(.file) | [(.file | ltrimstr("p")), .start * $scale, .size * $scale]
-    | join(" ")' "$1.json" | sort -n
+  jq -r '.partitiontable.sectorsize as $sector
+    | (.partitiontable.partitions // [])[] | select(.file)
+    | if .start * $sector == .offset then . else error("start and offset differ") end
+    | [(.file | ltrimstr("p")), .offset / 512, .bytes / 512] | join(" ")' "$1.json" | sort -n
 }
 
 # The kernel gives an extended partition a node of one or two sectors' size, for boot

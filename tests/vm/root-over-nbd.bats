@@ -20,7 +20,7 @@ setup_file() {
 
 setup() {
   cd "$BATS_FILE_TMPDIR"
-  imgmount=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/imgmount}
+  imgmount=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
   [ -x "$imgmount" ] || skip "no imgmount at $imgmount"
   server=
 }
@@ -68,8 +68,11 @@ GUEST
   [ "$(sha256sum packed.qcow2)" = "$before" ]
 }
 
-@test "boots from a plain qcow2 and keeps what the guest writes" {
-  serve plain.qcow2
+# Boots from IMAGE of FORMAT, writable, and finds in the file what the guest wrote.
+boots_and_keeps() {
+  local image=$1 format=$2
+  serve -f "$format" "$image" 2>messages
+  ! grep 'this version does not write' messages || skip "$format is not written yet"
   run -0 guest '' <<'GUEST'
 set -e
 mkdir /data/new
@@ -78,11 +81,19 @@ sync
 mount -o remount,ro /
 GUEST
   end_server
-  qemu-img check -q plain.qcow2
-  qemu-img convert -O raw plain.qcow2 after.raw
+  [ "$format" = raw ] || qemu-img check -q "$image"
+  qemu-img convert -f "$format" -O raw "$image" after.raw
   dd if=after.raw of=after.ext4 bs=1M skip=1 count=48 status=none
   e2fsck -fn after.ext4
   cmp <(debugfs -R 'cat /data/new/file' after.ext4 2>/dev/null) <(seq 50000)
+}
+
+@test "boots from a raw disk and keeps what the guest writes" {
+  boots_and_keeps disk.raw raw
+}
+
+@test "boots from a plain qcow2 and keeps what the guest writes" {
+  boots_and_keeps plain.qcow2 qcow2
 }
 
 @test "a served partition is the root disk itself" {

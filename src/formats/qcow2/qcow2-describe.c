@@ -30,6 +30,8 @@ add_features (GVariantBuilder *facts, const char *key, const Qcow2Extensions *ex
 {
   GVariantBuilder names;
 
+  if (bits == 0)
+    return;
   g_variant_builder_init (&names, G_VARIANT_TYPE ("as"));
   for (unsigned bit = 0; bit < 64; bit++)
     if (bits >> bit & 1)

@@ -125,6 +125,37 @@ test_spare_slots (void)
 }
 
 static void
+test_spare_slots_that_leave_the_link_or_the_container (void)
+{
+  for (unsigned slot = 3; slot <= 4; slot++) {
+    g_autoptr (TestDisk) disk = disk_with_container (MIB, 0x05, 1000);
+    write_chain (disk, 2);
+    test_disk_entry (disk, ebr_at (0), slot, 0x83, 990, 50);
+    /* This one lies in the container, but not in its link's own 16 sectors. */
+    test_disk_entry (disk, ebr_at (1), slot, 0x83, 10, 7);
+    g_autoptr (ImPartitionTable) table = test_disk_table (disk, 0);
+    g_assert_cmpuint (table->partitions->len, ==, 3);
+    /* And this one in its link, which claims more than the container has. */
+    test_disk_entry (disk, ebr_at (0), 2, 0x05, STEP, 2000);
+    test_disk_entry (disk, ebr_at (1), slot, 0x83, 985, 10);
+    g_autoptr (ImPartitionTable) second = test_disk_table (disk, 0);
+    g_assert_cmpuint (second->partitions->len, ==, 3);
+  }
+}
+
+static void
+test_the_first_link_counts (void)
+{
+  g_autoptr (TestDisk) disk = disk_with_container (MIB, 0x05, 1000);
+  write_chain (disk, 2);
+  test_disk_entry (disk, ebr_at (0), 3, 0x05, 5 * STEP, STEP);
+  write_ebr (disk, 5, 0);
+  g_autoptr (ImPartitionTable) table = test_disk_table (disk, 0);
+  g_assert_cmpuint (table->partitions->len, ==, 3);
+  g_assert_cmpuint (test_table_entry (table, 2)->first_lba, ==, START + STEP + 1);
+}
+
+static void
 test_loops_end (void)
 {
   /* Link 2 leads to itself, to the first, and to the one before. */
@@ -211,6 +242,27 @@ test_two_containers_share_one_count (void)
   g_assert_cmpuint (test_table_entry (table, 4)->first_lba, ==, 1002);
 }
 
+/* One EBR a sector, each with a partition or without. */
+static void
+test_endless_chains_are_cut (void)
+{
+  enum { LINKS = 33000 };
+  for (int partitions = 0; partitions < 4; partitions += 3) {
+    g_autoptr (TestDisk) disk = disk_with_container ((START + LINKS) * 512, 0x05, LINKS);
+    for (unsigned i = 0; i < LINKS; i++) {
+      uint64_t at = (START + (uint64_t)i) * 512;
+      test_disk_sign (disk, at);
+      test_disk_entry (disk, at, 1, 0x05, i + 1, 2);
+      for (int slot = 0; slot < partitions; slot++)
+        test_disk_entry (disk, at, (unsigned)slot + 2, 0x83, 1, 1);
+    }
+    g_autoptr (ImPartitionTable) table = test_disk_table (disk, 0);
+    g_assert_cmpuint (table->partitions->len, <=, 32768 + 3);
+    g_assert_true (test_table_warns (table, partitions ? "limit of 32768 partitions"
+                                                       : "limit of 32768 links"));
+  }
+}
+
 /* In sectors of 4096 bytes an EBR is the first 512 of its sector. */
 static void
 test_large_sectors (void)
@@ -233,6 +285,9 @@ main (int argc, char **argv)
   ADD ("empty-links-take-no-number", test_empty_links_take_no_number);
   ADD ("the-link-may-stand-first", test_the_link_may_stand_first);
   ADD ("spare-slots", test_spare_slots);
+  ADD ("spare-slots-that-leave-are-ignored",
+       test_spare_slots_that_leave_the_link_or_the_container);
+  ADD ("the-first-link-counts", test_the_first_link_counts);
   ADD ("loops-end", test_loops_end);
   ADD ("links-that-leave-the-container-are-refused",
        test_links_that_leave_the_container_are_refused);
@@ -244,6 +299,7 @@ main (int argc, char **argv)
   ADD ("a-primary-one-in-the-container-overlaps",
        test_a_primary_one_in_the_container_overlaps);
   ADD ("two-containers-share-one-count", test_two_containers_share_one_count);
+  ADD ("endless-chains-are-cut", test_endless_chains_are_cut);
   ADD ("large-sectors", test_large_sectors);
   return g_test_run ();
 }

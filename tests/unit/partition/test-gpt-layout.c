@@ -16,6 +16,7 @@ test_names (void)
       {"\xe4\0", 1, "ä"},
       {"\xac\x20", 1, "€"},
       {"\x3d\xd8\x00\xde", 2, "😀"},
+      {"\xff\xdb\xff\xdf", 2, "\xf4\x8f\xbf\xbf"},
       {"\x3d\xd8", 1, "\xef\xbf\xbd"}, /* a pair cut by the end */
       {"\x3d\xd8"
        "A\0",
