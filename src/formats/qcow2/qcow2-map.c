@@ -81,6 +81,7 @@ add_file (Walk *w, uint64_t stop, uint64_t at)
     return;
   e->file = w->image->data;
   e->at = at;
+  e->placed = true;
 }
 
 static void
