@@ -346,7 +346,7 @@ PY
 }
 
 @test "fuse: after --unmount nobody holds the image, a hundred times" {
-  for ((i = 0; i < 100; i++)); do
+  for round in {1..100}; do
     "$IMGMOUNT" "$DISK" "$D" 2>/dev/null
     "$IMGMOUNT" --unmount "$D"
     flock -n -x "$DISK" true
