@@ -68,7 +68,7 @@ im_extent_continues (const ImExtent *first, const ImExtent *second)
 {
   if (first->offset + first->length != second->offset || first->kind != second->kind ||
       first->depth != second->depth || first->allocated != second->allocated ||
-      first->stable != second->stable)
+      first->stable != second->stable || first->placed != second->placed)
     return false;
   switch (first->kind) {
   case IM_EXTENT_ZERO:

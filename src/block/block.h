@@ -33,9 +33,12 @@ typedef enum {
 typedef struct {
   uint64_t offset, length; /* in the block that was asked; length ≥ 1 */
   ImExtentKind kind;
-  unsigned depth;     /* 0: this image, 1: its parent, … */
-  bool allocated;     /* some image of the chain holds it, be it as zeros */
-  bool stable;        /* keeps its meaning for as long as the block is open */
+  unsigned depth; /* 0: this image, 1: its parent, … */
+  bool allocated; /* some image of the chain holds it, be it as zeros */
+  bool stable;    /* keeps its meaning for as long as the block is open */
+  /* FILE, and ZERO where a hole of the file was found beneath it: tables of the image set
+   * this very place aside, so that writing there allocates nothing. */
+  bool placed;
   ImFile *file;       /* FILE: borrowed from the block */
   uint64_t at;        /* FILE: offset of the first byte in it.  CHUNK: see chunk.
                        * DAMAGED: where in the image the bad entry is */

@@ -178,7 +178,7 @@ advance (struct iovec **iov, size_t *n, size_t done)
     (*iov)++;
     (*n)--;
   }
-  if (done > 0) {
+  if (done > 0 && *n > 0) {
     (*iov)->iov_base = (char *)(*iov)->iov_base + done;
     (*iov)->iov_len -= done;
   }

@@ -41,6 +41,8 @@ im_export_set_new (const char *image_path, const struct stat *image)
   set->blocks = g_ptr_array_new_with_free_func (export_free);
   set->texts = g_ptr_array_new_with_free_func (text_free);
   set->links = g_ptr_array_new_with_free_func (link_free);
+  set->by_name = g_hash_table_new (g_str_hash, g_str_equal);
+  set->link_names = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   set->image = *image;
   set->image_path = g_strdup (image_path);
   set->read_only = true;
@@ -52,6 +54,8 @@ im_export_set_free (ImExportSet *set)
 {
   if (!set)
     return;
+  g_hash_table_destroy (set->by_name);
+  g_hash_table_destroy (set->link_names);
   g_ptr_array_unref (set->blocks);
   g_ptr_array_unref (set->texts);
   g_ptr_array_unref (set->links);
@@ -70,6 +74,7 @@ im_export_set_add_block (ImExportSet *set, ImExportKind kind, const char *name,
   export->block = im_block_ref (block);
   export->offset = offset;
   g_ptr_array_add (set->blocks, export);
+  g_hash_table_insert (set->by_name, export->name, export);
 }
 
 void
@@ -113,28 +118,35 @@ safe_name (const char *name, size_t max)
   return g_string_free (safe, FALSE);
 }
 
-static bool
-has_link (const ImExportSet *set, const char *directory, const char *name)
+/* "DIRECTORY/NAME", what the set of taken names is keyed by.  Caller frees. */
+static char *
+link_key (const char *directory, const char *name)
 {
-  for (guint i = 0; i < set->links->len; i++) {
-    const ImExportLink *link = g_ptr_array_index (set->links, i);
-    if (strcmp (link->directory, directory) == 0 && strcmp (link->name, name) == 0)
-      return true;
-  }
-  return false;
+  return g_strconcat (directory, "/", name, NULL);
 }
 
-/* A safe name for NAME that DIRECTORY does not have yet: name, name-2, name-3, … */
+/* A safe name for NAME that DIRECTORY does not have yet: name, name-2, name-3, …  Each
+ * name remembers the last number that was tried for it, so that many of one name, as an
+ * image can have, do not take long. */
 static char *
-free_name (const ImExportSet *set, const char *directory, const char *name)
+claim_name (ImExportSet *set, const char *directory, const char *name)
 {
   char *candidate = safe_name (name, NAME_MAX_BYTES);
-  for (unsigned i = 2; has_link (set, directory, candidate); i++) {
-    g_autofree char *suffix = g_strdup_printf ("-%u", i);
+  g_autofree char *first_key = link_key (directory, candidate);
+  unsigned number = GPOINTER_TO_UINT (g_hash_table_lookup (set->link_names, first_key));
+  char *key = g_strdup (first_key);
+  while (g_hash_table_contains (set->link_names, key)) {
+    g_autofree char *suffix = g_strdup_printf ("-%u", ++number);
     g_autofree char *stem = safe_name (name, NAME_MAX_BYTES - strlen (suffix));
     g_free (candidate);
     candidate = g_strconcat (stem, suffix, NULL);
+    g_free (key);
+    key = link_key (directory, candidate);
   }
+  g_hash_table_insert (set->link_names, key, GUINT_TO_POINTER (1));
+  if (number > 1)
+    g_hash_table_insert (set->link_names, g_steal_pointer (&first_key),
+                         GUINT_TO_POINTER (number));
   return candidate;
 }
 
@@ -144,7 +156,7 @@ im_export_set_add_link (ImExportSet *set, const char *directory, const char *nam
 {
   ImExportLink *link = g_new0 (ImExportLink, 1);
   link->directory = g_strdup (directory);
-  link->name = free_name (set, directory, name);
+  link->name = claim_name (set, directory, name);
   link->target = g_strdup (target);
   g_ptr_array_add (set->links, link);
 }
@@ -152,10 +164,5 @@ im_export_set_add_link (ImExportSet *set, const char *directory, const char *nam
 const ImExport *
 im_export_set_find (const ImExportSet *set, const char *name)
 {
-  for (guint i = 0; i < set->blocks->len; i++) {
-    const ImExport *export = g_ptr_array_index (set->blocks, i);
-    if (strcmp (export->name, name) == 0)
-      return export;
-  }
-  return NULL;
+  return g_hash_table_lookup (set->by_name, name);
 }

@@ -37,11 +37,13 @@ typedef struct {
 } ImExportLink;
 
 typedef struct {
-  GPtrArray *blocks; /* of ImExport; the disk first, then partitions by number */
-  GPtrArray *texts;  /* of ImExportText */
-  GPtrArray *links;  /* of ImExportLink */
-  struct stat image; /* owner, mode and times of the image */
-  char *image_path;  /* for the mount table and messages */
+  GPtrArray *blocks;      /* of ImExport; the disk first, then partitions by number */
+  GPtrArray *texts;       /* of ImExportText */
+  GPtrArray *links;       /* of ImExportLink */
+  GHashTable *by_name;    /* name → ImExport, borrowed from blocks */
+  GHashTable *link_names; /* the set's own: which links' names are taken */
+  struct stat image;      /* owner, mode and times of the image */
+  char *image_path;       /* for the mount table and messages */
   bool read_only;
 } ImExportSet;
 

@@ -12,6 +12,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define BIND_TRIES    100
+#define BIND_PAUSE_US 2000
+
 struct ImFuseBeacon {
   int fd;
   pthread_t thread;
@@ -42,6 +45,18 @@ accept_all (void *data)
   }
 }
 
+/* The name may still be held, for a moment, by the server of a mount that is gone. */
+static bool
+bind_patiently (int fd, const struct sockaddr_un *address, socklen_t length)
+{
+  for (int i = 0; bind (fd, (const struct sockaddr *)address, length) < 0; i++) {
+    if (errno != EADDRINUSE || i == BIND_TRIES)
+      return false;
+    g_usleep (BIND_PAUSE_US);
+  }
+  return true;
+}
+
 ImFuseBeacon *
 im_fuse_beacon_new (unsigned major, unsigned minor)
 {
@@ -52,8 +67,7 @@ im_fuse_beacon_new (unsigned major, unsigned minor)
     return NULL;
   ImFuseBeacon *beacon = g_new0 (ImFuseBeacon, 1);
   beacon->fd = fd;
-  if (bind (fd, (struct sockaddr *)&address, length) == 0 &&
-      listen (fd, SOMAXCONN) == 0 &&
+  if (bind_patiently (fd, &address, length) && listen (fd, SOMAXCONN) == 0 &&
       pthread_create (&beacon->thread, NULL, accept_all, beacon) == 0)
     return beacon;
   im_log_verbose (1, "--unmount will not wait for this server: %s", g_strerror (errno));

@@ -8,6 +8,7 @@
 #include "fuse/options.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -190,14 +191,23 @@ im_fuse_mount_detach_path (const char *path, bool lazy, GError **error)
   return false;
 }
 
+/* The kernel drops a connection together with its last mount and handle. */
+static bool
+is_connected (int connection)
+{
+  struct pollfd poll_one = {.fd = connection};
+  return poll (&poll_one, 1, 0) == 0;
+}
+
 bool
-im_fuse_mount_detach (const ImFuseMount *mount, GError **error)
+im_fuse_mount_detach (const ImFuseMount *mount, int connection, GError **error)
 {
   g_autoptr (GPtrArray) table = im_mount_table_read (error);
   if (!table)
     return false;
   const ImMountEntry *ours = im_mount_table_of_device (table, mount->major, mount->minor);
-  if (!ours || !g_str_equal (ours->type, IM_FUSE_TYPE))
+  /* Asked after the table was read: what it says of the device is about our mount. */
+  if (!ours || !is_connected (connection))
     return true;
   if (im_mount_table_at (table, ours->path) != ours) {
     g_set_error (error, IM_ERROR, IM_ERROR_USAGE,

@@ -32,8 +32,10 @@ void im_fuse_mount_clear (ImFuseMount *mount);
 /* Unmounts what is on top at PATH; LAZY: out of sight at once, gone when unused. */
 bool im_fuse_mount_detach_path (const char *path, bool lazy, GError **error);
 
-/* Detaches MOUNT lazily, wherever it is now.  True also when it is not there any more. */
-bool im_fuse_mount_detach (const ImFuseMount *mount, GError **error);
+/* Detaches MOUNT lazily, wherever it is now.  CONNECTION is the kernel's descriptor,
+ * which tells whether the device number still is ours: it goes to another mount at once.
+ * True also when the mount is gone. */
+bool im_fuse_mount_detach (const ImFuseMount *mount, int connection, GError **error);
 
 /* Lets the kernel read ahead as much as goes into a few requests; needs root, and comes
  * after INIT, which sets it too.  Nothing happens where that fails. */

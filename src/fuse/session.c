@@ -112,11 +112,19 @@ im_fuse_session_new (const ImExportSet *set, const ImFuseOptions *options, GErro
   return g_steal_pointer (&session);
 }
 
+/* The kernel's descriptor, whoever owns it. */
+static int
+connection_of (const ImFuseSession *session)
+{
+  return session->fuse ? fuse_session_fd (session->fuse) : session->mount.fd;
+}
+
 void
 im_fuse_session_free (ImFuseSession *session)
 {
   g_autoptr (GError) error = NULL;
-  if (session->mount.path && !im_fuse_mount_detach (&session->mount, &error))
+  if (session->mount.path &&
+      !im_fuse_mount_detach (&session->mount, connection_of (session), &error))
     im_log_warning ("%s", error->message);
   g_clear_pointer (&session->beacon, im_fuse_beacon_free);
   g_clear_pointer (&session->fuse, fuse_session_destroy);
@@ -304,6 +312,8 @@ im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), void *d
   if (ready)
     ready (data);
   join_workers (session, workers, n);
+  /* The device number, and with it the name, may be another mount's by now. */
+  g_clear_pointer (&session->beacon, im_fuse_beacon_free);
   if (session->failed == 0)
     return true;
   im_set_errno (error, session->failed, "the kernel's FUSE cannot be read from");
@@ -326,7 +336,7 @@ im_fuse_session_stop (ImFuseSession *session)
 {
   g_autoptr (GError) error = NULL;
   bool again = atomic_fetch_add (&session->stops, 1) > 0;
-  if (!im_fuse_mount_detach (&session->mount, &error))
+  if (!im_fuse_mount_detach (&session->mount, connection_of (session), &error))
     im_log_warning ("%s", error->message);
   if (again || error)
     abort_session (session);

@@ -2,7 +2,6 @@
 /* Listening: TCP on every address of a name, or a unix socket. */
 #include "nbd/nbd-listen.h"
 #include "base/error.h"
-#include "base/log.h"
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -39,23 +38,6 @@ listen_on (int domain, const struct sockaddr *address, socklen_t length)
   return -1;
 }
 
-/* Whether only this machine can reach ADDRESS. */
-static bool
-is_loopback (const struct sockaddr *address)
-{
-  if (address->sa_family == AF_INET) {
-    struct sockaddr_in in;
-    memcpy (&in, address, sizeof in);
-    return ntohl (in.sin_addr.s_addr) >> 24 == 127;
-  }
-  if (address->sa_family == AF_INET6) {
-    struct sockaddr_in6 in6;
-    memcpy (&in6, address, sizeof in6);
-    return IN6_IS_ADDR_LOOPBACK (&in6.sin6_addr);
-  }
-  return false;
-}
-
 /* What this machine lacks altogether is no reason to refuse the name's other addresses.
  */
 static bool
@@ -68,7 +50,6 @@ static bool
 bind_addresses (ImNbdListener *listener, const ImNbdOptions *options,
                 const struct addrinfo *addresses, GError **error)
 {
-  bool warn = false;
   int absent = 0;
   for (const struct addrinfo *a = addresses; a; a = a->ai_next) {
     int fd = listen_on (a->ai_family, a->ai_addr, a->ai_addrlen);
@@ -81,15 +62,11 @@ bind_addresses (ImNbdListener *listener, const ImNbdOptions *options,
       return false;
     }
     g_array_append_val (listener->fds, fd);
-    warn = warn || !is_loopback (a->ai_addr);
   }
   if (listener->fds->len == 0) {
     im_set_errno (error, absent, "bind %s port %s", options->bind, options->port);
     return false;
   }
-  if (warn)
-    im_log_warning ("nbd: %s port %s can be reached from other machines, without TLS",
-                    options->bind, options->port);
   return true;
 }
 

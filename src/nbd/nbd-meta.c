@@ -9,12 +9,14 @@
 /* How many extents are asked for at once. */
 #define MAP_BATCH 64
 
-/* Zeros are called a hole even where an image marks them as its own: a client gains
- * nothing from the difference, and other servers make none. */
+/* Zeros are a hole, also those that an image marks as its own; not so zeros in a place
+ * that the image has set aside: qemu-nbd draws the line there too. */
 static uint32_t
 allocation_status (const ImExtent *extent)
 {
-  return extent->kind == IM_EXTENT_ZERO ? IM_NBD_STATE_HOLE | IM_NBD_STATE_ZERO : 0;
+  if (extent->kind != IM_EXTENT_ZERO)
+    return 0;
+  return extent->placed ? IM_NBD_STATE_ZERO : IM_NBD_STATE_HOLE | IM_NBD_STATE_ZERO;
 }
 
 const ImNbdContext im_nbd_contexts[IM_NBD_CONTEXTS] = {

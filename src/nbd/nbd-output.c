@@ -229,6 +229,7 @@ break_locked (ImNbdOutput *output)
 {
   output->broken = true;
   output->blocked = false;
+  im_nbd_stream_cut (output->stream); /* the reader shall notice */
   while (output->first)
     drop_first_locked (output);
 }
@@ -347,7 +348,9 @@ im_nbd_output_send_now (ImNbdOutput *output, const uint8_t *data, size_t length)
     return (size_t)n;
   if (errno == EAGAIN)
     return 0;
-  output->broken = true;
+  lock (output);
+  break_locked (output);
+  unlock (output);
   return length;
 }
 
@@ -408,17 +411,4 @@ im_nbd_output_set_sleep (ImNbdOutput *output, ImNbdSleep sleep)
   bool blocked = output->blocked;
   unlock (output);
   return blocked;
-}
-
-void
-im_nbd_output_break (ImNbdOutput *output)
-{
-  lock (output);
-  if (output->sending)
-    output->broken = true; /* the holder of the turn drops the queue */
-  else
-    break_locked (output);
-  ImNbdParked *parked = take_parked_locked (output);
-  unlock (output);
-  resume_all (parked);
 }

@@ -138,6 +138,3 @@ im_nbd_output_is_idle (const ImNbdOutput *output)
 /* Says how the reader is about to sleep, and what for; returns true where it should wait
  * for room in the socket.  AWAKE: it woke up. */
 bool im_nbd_output_set_sleep (ImNbdOutput *output, ImNbdSleep sleep);
-
-/* Gives everything up: the client is gone. */
-void im_nbd_output_break (ImNbdOutput *output);

@@ -197,10 +197,29 @@ read_small (ImNbdTransmission *t, const ImNbdRequest *request)
   return true;
 }
 
+/* Whether a job would send part of REQUEST as a hole. */
+static bool
+has_hole (const ImNbdTransmission *t, const ImNbdRequest *request)
+{
+  ImExtent extents[FILE_EXTENTS_MAX];
+  size_t n;
+  g_autoptr (GError) error = NULL;
+  if (im_nbd_read_is_single (t, request) ||
+      !im_block_map (t->export->block, request->offset, request->length, IM_MAP_NOWAIT,
+                     extents, FILE_EXTENTS_MAX, &n, &error))
+    return false;
+  for (size_t i = 0; i < n; i++)
+    if (extents[i].kind == IM_EXTENT_ZERO && extents[i].length >= HOLE_MIN)
+      return true;
+  return false;
+}
+
 static bool
 read_large (ImNbdTransmission *t, const ImNbdRequest *request)
 {
   size_t length = (size_t)request->length;
+  if (has_hole (t, request))
+    return false;
   ImNbdBuffer *buffer = im_nbd_output_buffer (&t->output, length);
   if (!buffer)
     return false;

@@ -208,8 +208,10 @@ wait_and_accept (ImNbdServer *server, bool accepting)
   eventfd_t count;
   if (fds[n].revents)
     eventfd_read (server->wake_fd, &count);
+  /* The last place may have been taken since. */
   for (guint i = 0; i < n && !is_stopping (server); i++)
-    if (fds[i].revents && !accept_client (server, fds[i].fd)) {
+    if (fds[i].revents && current_state (server) == STATE_ACCEPT &&
+        !accept_client (server, fds[i].fd)) {
       poll (&fds[n], 1, SHORTAGE_MILLISECONDS);
       return;
     }

@@ -28,8 +28,9 @@ ssize_t im_nbd_stream_receive (ImNbdStream *stream, void *buf, size_t length, bo
 /* MORE: the next send follows at once. */
 ssize_t im_nbd_stream_send (ImNbdStream *stream, struct iovec *iov, size_t n, bool more);
 
-/* Sends from the file FILE_FD at AT, which should be in the page cache.  0: the file ends
- * there.  An errno other than EAGAIN, EPIPE and ECONNRESET is the file's. */
+/* Sends from the file FILE_FD at AT, which should be in the page cache; the process must
+ * ignore SIGPIPE.  0: the file ends there.  An errno other than EAGAIN, EPIPE and
+ * ECONNRESET is the file's. */
 ssize_t im_nbd_stream_send_file (ImNbdStream *stream, int file_fd, uint64_t at,
                                  size_t length);
 

@@ -342,15 +342,15 @@ PY
   [[ ! -e /proc/$SERVER/stat || $(cut -d ' ' -f 3 "/proc/$SERVER/stat") == Z ]]
   ended "$SERVER"
   SERVER=
-  ! is_mounted "$D"
+  run ! is_mounted "$D"
 }
 
 @test "fuse: after --unmount nobody holds the image, a hundred times" {
-  for ((i = 0; i < 100; i++)); do
+  for round in {1..100}; do
     "$IMGMOUNT" "$DISK" "$D" 2>/dev/null
     "$IMGMOUNT" --unmount "$D"
     flock -n -x "$DISK" true
-    ! grep -q ":$(stat -c %i "$DISK") " /proc/locks
+    run ! grep -q ":$(stat -c %i "$DISK") " /proc/locks
   done
 }
 
@@ -359,7 +359,7 @@ PY
   for path in mnt ./mnt/ link "$D/../mnt" "$D//"; do
     "$IMGMOUNT" "$DISK" "$D"
     "$IMGMOUNT" --unmount "$path"
-    ! is_mounted "$D"
+    run ! is_mounted "$D"
   done
 }
 
@@ -397,7 +397,7 @@ PY
     serve "$DISK" "$D"
     kill -"$signal" "$SERVER"
     ended "$SERVER"
-    ! is_mounted "$D"
+    run ! is_mounted "$D"
   done
   SERVER=
 }
@@ -407,7 +407,7 @@ PY
   exec 7<"$D/disk"
   kill -TERM "$SERVER"
   for ((i = 0; i < 500; i++)); do is_mounted "$D" || break; sleep 0.01; done
-  ! is_mounted "$D"
+  run ! is_mounted "$D"
   kill -0 "$SERVER"
   cat <&7 | cmp - "$DISK"
   kill -0 "$SERVER"
@@ -438,7 +438,7 @@ PY
   [[ ${lines[-1]} == *--unmount* || ${lines[-1]} == *"is mounted there already" ]]
   exec 7<&-
   "$IMGMOUNT" --unmount "$D"
-  ! is_mounted "$D"
+  run ! is_mounted "$D"
   "$IMGMOUNT" "$DISK" "$D"
   cmp "$D/disk" "$DISK"
 }
@@ -450,7 +450,7 @@ PY
   run ended "$SERVER"
   SERVER=
   for ((i = 0; i < 500; i++)); do is_mounted "$D" || break; sleep 0.01; done
-  ! is_mounted "$D"
+  run ! is_mounted "$D"
 }
 
 @test "fuse: a mount point that cannot be one is refused in one line, nothing is mounted" {

@@ -43,12 +43,12 @@ merge_runs() {
        END { if (NR > 0) print start, length_, flags }'
 }
 
-# "hole,zero" or "data" of each run.  Zeros that qemu-img calls data as well, found in the
-# holes beneath preallocated clusters, are holes to us.
+# "hole,zero", "zero" or "data" of each run: zeros that qemu-img calls data as well lie in a
+# place that the image has set aside.
 qemu_map() { # IMAGE
   qemu-img map --output=json "$1" |
-    sed -nE 's/.*"start": ([0-9]+), "length": ([0-9]+),.*"zero": (true|false), .*/\1 \2 \3/p' |
-    sed -E 's/true$/hole,zero/; s/false$/data/' | merge_runs
+    sed -nE 's/.*"start": ([0-9]+), "length": ([0-9]+),.*"zero": (true|false), "data": (true|false).*/\1 \2 \3\4/p' |
+    sed -E 's/truefalse$/hole,zero/; s/truetrue$/zero/; s/falsetrue$/data/' | merge_runs
 }
 
 our_map() { nbdinfo --map "$(uri)" | awk '{ print $1, $2, $4 }' | merge_runs; }

@@ -80,7 +80,7 @@ check_directory (const Qcow2Extensions *e, uint64_t file_size, GError **error)
   if (e->directory_size > QCOW2_MAX_DIRECTORY_BYTES) {
     g_set_error (error, IM_ERROR, IM_ERROR_LIMIT,
                  "header extension: bitmap directory of %" PRIu64
-                 " bytes is beyond the limit of %u",
+                 " bytes is beyond the limit of %" PRIu64,
                  e->directory_size, QCOW2_MAX_DIRECTORY_BYTES);
     return false;
   }

@@ -14,8 +14,8 @@
 
 #define FEATURE_ENTRY_SIZE 48u
 #define FEATURE_NAME_SIZE  46u
-/* Three words of feature bits cannot have more names than this. */
-#define FEATURE_ENTRIES_MAX (3u * 64u)
+/* Three words of 64 feature bits cannot have more names than this. */
+#define FEATURE_ENTRIES_MAX 192u
 
 void
 qcow2_extensions_clear (Qcow2Extensions *extensions)

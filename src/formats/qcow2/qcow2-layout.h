@@ -49,10 +49,10 @@
 #define QCOW2_MAX_REFCOUNT_TABLE_BYTES (8u << 20)
 /* … and 1 KiB for each snapshot and each bitmap on average. */
 #define QCOW2_MAX_SNAPSHOTS       65536u
-#define QCOW2_MAX_SNAPSHOT_BYTES  (1024u * QCOW2_MAX_SNAPSHOTS)
+#define QCOW2_MAX_SNAPSHOT_BYTES  (UINT64_C (1024) * QCOW2_MAX_SNAPSHOTS)
 #define QCOW2_MAX_SNAPSHOT_EXTRA  1024u
 #define QCOW2_MAX_BITMAPS         65535u
-#define QCOW2_MAX_DIRECTORY_BYTES (1024u * QCOW2_MAX_BITMAPS)
+#define QCOW2_MAX_DIRECTORY_BYTES (UINT64_C (1024) * QCOW2_MAX_BITMAPS)
 
 /* No format has a longer name, and no file that Linux opens. */
 #define QCOW2_MAX_FORMAT_NAME    255u

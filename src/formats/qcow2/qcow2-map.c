@@ -21,10 +21,19 @@ typedef struct {
   unsigned entries; /* that may still be looked at */
 } Walk;
 
-static inline ImExtent *
-last_extent (const Walk *w)
+/* The last extent found is of KIND. */
+static inline bool
+last_is (const Walk *w, ImExtentKind kind)
 {
-  return w->n > 0 ? &w->extents[w->n - 1] : NULL;
+  return w->n > 0 && w->extents[w->n - 1].kind == kind;
+}
+
+/* The last extent goes on up to STOP. */
+static inline void
+extend (Walk *w, uint64_t stop)
+{
+  w->extents[w->n - 1].length += stop - w->at;
+  w->at = stop;
 }
 
 /* A new extent from where the walk is up to STOP, or NULL and full. */
@@ -51,31 +60,28 @@ add (Walk *w, uint64_t stop, ImExtentKind kind)
 static void
 add_plain (Walk *w, uint64_t stop, ImExtentKind kind)
 {
-  ImExtent *last = last_extent (w);
-
-  if (last && last->kind == kind) {
-    last->length += stop - w->at;
-    w->at = stop;
-  } else {
+  if (last_is (w, kind))
+    extend (w, stop);
+  else
     add (w, stop, kind);
-  }
 }
 
 static void
 add_file (Walk *w, uint64_t stop, uint64_t at)
 {
-  ImExtent *last = last_extent (w);
+  ImExtent *e;
 
-  if (last && last->kind == IM_EXTENT_FILE && last->at + last->length == at) {
-    last->length += stop - w->at;
-    w->at = stop;
+  if (last_is (w, IM_EXTENT_FILE) &&
+      w->extents[w->n - 1].at + w->extents[w->n - 1].length == at) {
+    extend (w, stop);
     return;
   }
-  last = add (w, stop, IM_EXTENT_FILE);
-  if (last) {
-    last->file = w->image->data;
-    last->at = at;
-  }
+  e = add (w, stop, IM_EXTENT_FILE);
+  if (!e)
+    return;
+  e->file = w->image->data;
+  e->at = at;
+  e->placed = true;
 }
 
 static void

@@ -22,8 +22,8 @@ image_free (Qcow2Image *image)
 {
   if (!image)
     return;
-  g_clear_pointer (&image->data, im_file_unref);
-  g_clear_pointer (&image->file, im_file_unref);
+  im_file_unref (image->data);
+  im_file_unref (image->file);
   qcow2_extensions_clear (&image->extensions);
   g_free (image->backing_name);
   qcow2_snapshot_free (image->snapshot);

@@ -96,8 +96,8 @@ read_entry (ImFile *file, uint64_t at, uint64_t end, size_t *ret_length, GError 
 
   if (!im_range_fits (at, sizeof fixed, end)) {
     g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
-                 "at 0x%" PRIx64 ": runs past the end of the file or the limit of %u"
-                 " bytes",
+                 "at 0x%" PRIx64
+                 ": runs past the end of the file or the limit of %" PRIu64 " bytes",
                  at, QCOW2_MAX_SNAPSHOT_BYTES);
     return NULL;
   }
@@ -106,8 +106,9 @@ read_entry (ImFile *file, uint64_t at, uint64_t end, size_t *ret_length, GError 
     return NULL;
   if (!im_range_fits (at, *ret_length, end)) {
     g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
-                 "at 0x%" PRIx64 ", %zu bytes: runs past the end of the file or the limit"
-                 " of %u bytes",
+                 "at 0x%" PRIx64
+                 ", %zu bytes: runs past the end of the file or the limit of %" PRIu64
+                 " bytes",
                  at, *ret_length, QCOW2_MAX_SNAPSHOT_BYTES);
     return NULL;
   }

@@ -280,6 +280,38 @@ test_huge_and_empty (void)
   g_assert_cmpuint (calls, ==, entries / 65536);
 }
 
+/* Zeros of 128 MiB in 512-byte clusters are one extent, but not of one call. */
+static void
+test_many_entries (void)
+{
+  const unsigned tables = 4096;
+  size_t len = SAMPLE_SIZE + tables * 8;
+  g_autofree uint8_t *good = sample_new (), *image = g_malloc0 (len);
+  g_auto (Opened) opened = {0};
+  unsigned calls = 0;
+
+  memcpy (image, good, SAMPLE_SIZE);
+  im_put_be64 (image + 24, tables * UINT64_C (32768));
+  im_put_be32 (image + 36, tables);
+  im_put_be64 (image + 40, SAMPLE_SIZE);
+  for (unsigned i = 0; i < 64; i++)
+    im_put_be64 (image + SAMPLE_L2 (i), 1);
+  for (unsigned i = 0; i < tables; i++)
+    im_put_be64 (image + SAMPLE_SIZE + i * 8, SAMPLE_AT (4));
+  sample_open (&opened, image, len);
+  g_assert_no_error (opened.error);
+  for (uint64_t at = 0; at < opened.block->size; calls++) {
+    ImExtent e;
+    size_t n = 0;
+
+    g_assert_true (opened.block->ops->map (opened.block, at, opened.block->size - at, 0,
+                                           &e, 1, &n, NULL));
+    assert_extent (&e, at, e.length, IM_EXTENT_ZERO, 0);
+    at += e.length;
+  }
+  g_assert_cmpuint (calls, ==, 4);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -294,6 +326,8 @@ main (int argc, char **argv)
   g_test_add_func ("/formats/qcow2/map/zero-flag-in-version-2-is-damage",
                    test_zero_flag_in_version_2);
   g_test_add_func ("/formats/qcow2/map/huge-and-empty-is-quick", test_huge_and_empty);
+  g_test_add_func ("/formats/qcow2/map/many-entries-take-several-calls",
+                   test_many_entries);
   for (size_t i = 0; i < G_N_ELEMENTS (pokes); i++) {
     g_autofree char *path =
         g_strdup_printf ("/formats/qcow2/map/poke/%s", pokes[i].claim);
