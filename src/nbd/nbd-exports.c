@@ -42,7 +42,7 @@ add_export (ImNbdExports *exports, const ImExport *from, const char *name,
   if (!check_string ("export name", name, error) ||
       (description && !check_string ("export description", description, error)))
     return false;
-  if (im_nbd_exports_find (exports, name, strlen (name))) {
+  if (g_hash_table_contains (exports->by_name, name)) {
     g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
                  "export name \"%s\" is also the name of a partition", name);
     return false;
@@ -54,6 +54,7 @@ add_export (ImNbdExports *exports, const ImExport *from, const char *name,
   export->preferred_size = preferred_size (from->block);
   export->contexts = (1u << IM_NBD_CONTEXTS) - 1;
   g_ptr_array_add (exports->list, export);
+  g_hash_table_insert (exports->by_name, export->name, export);
   return true;
 }
 
@@ -63,6 +64,7 @@ im_nbd_exports_new (const ImExportSet *set, const char *name, const char *descri
 {
   g_autoptr (ImNbdExports) exports = g_new0 (ImNbdExports, 1);
   exports->list = g_ptr_array_new_with_free_func (nbd_export_free);
+  exports->by_name = g_hash_table_new (g_str_hash, g_str_equal);
   exports->multi = multi;
   for (guint i = 0; i < set->blocks->len; i++) {
     const ImExport *from = g_ptr_array_index (set->blocks, i);
@@ -79,6 +81,7 @@ im_nbd_exports_free (ImNbdExports *exports)
 {
   if (!exports)
     return;
+  g_hash_table_unref (exports->by_name);
   g_ptr_array_unref (exports->list);
   g_free (exports);
 }
@@ -86,12 +89,8 @@ im_nbd_exports_free (ImNbdExports *exports)
 const ImNbdExport *
 im_nbd_exports_find (const ImNbdExports *exports, const char *name, size_t length)
 {
-  for (guint i = 0; i < exports->list->len; i++) {
-    const ImNbdExport *export = g_ptr_array_index (exports->list, i);
-    if (strlen (export->name) == length && memcmp (export->name, name, length) == 0)
-      return export;
-  }
-  return NULL;
+  g_autofree char *terminated = g_strndup (name, length);
+  return g_hash_table_lookup (exports->by_name, terminated);
 }
 
 uint16_t

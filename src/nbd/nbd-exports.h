@@ -15,8 +15,10 @@ typedef struct {
 } ImNbdExport;
 
 typedef struct {
-  GPtrArray *list; /* of ImNbdExport; the disk first */
-  bool multi;      /* a second client can connect */
+  GPtrArray *list;     /* of ImNbdExport; the disk first */
+  GHashTable *by_name; /* name → ImNbdExport, borrowed from list: a hostile table may have
+                        * tens of thousands of partitions */
+  bool multi;          /* a second client can connect */
 } ImNbdExports;
 
 /* NAME and DESCRIPTION (or NULL) are the disk's.  Fails where NAME is a partition's, or
@@ -26,7 +28,7 @@ ImNbdExports *im_nbd_exports_new (const ImExportSet *set, const char *name,
 void im_nbd_exports_free (ImNbdExports *exports);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImNbdExports, im_nbd_exports_free)
 
-/* By the LENGTH bytes of a name, or NULL. */
+/* By the LENGTH bytes of a name, none of them NUL, or NULL. */
 const ImNbdExport *im_nbd_exports_find (const ImNbdExports *exports, const char *name,
                                         size_t length);
 

@@ -109,6 +109,36 @@ take_request (ImNbdTransmission *t, ImNbdRequest *request, ImNbdVerdict *ret_ver
   return true;
 }
 
+/* Throws away what has come of a refused request's payload.  True: nothing of it is left.
+ * Only then is the refusal sent: a client may look for replies to what it has sent, and
+ * not to what it is still sending. */
+static bool
+drain_payload (ImNbdTransmission *t)
+{
+  size_t n = (size_t)MIN (t->drain, available (t->input));
+  t->input->start += n;
+  t->drain -= n;
+  if (t->drain == 0)
+    answer_error (t, &t->refused, t->refusal);
+  return t->drain == 0;
+}
+
+static void
+refuse (ImNbdTransmission *t, const ImNbdRequest *request, ImNbdVerdict verdict)
+{
+  if (request->payload > IM_NBD_DRAIN_MAX) {
+    im_log_verbose (1, "nbd: payload of %" G_GUINT64_FORMAT " bytes: client dropped",
+                    request->payload);
+    t->ended = true;
+    return;
+  }
+  t->drain = request->payload;
+  t->refused = *request;
+  t->refusal = verdict;
+  if (t->drain == 0)
+    answer_error (t, request, verdict);
+}
+
 static void
 handle (ImNbdTransmission *t, const ImNbdRequest *request, ImNbdVerdict verdict)
 {
@@ -117,15 +147,8 @@ handle (ImNbdTransmission *t, const ImNbdRequest *request, ImNbdVerdict verdict)
   if (verdict.error == 0 && atomic_load_explicit (t->stopping, memory_order_relaxed) &&
       request->type != IM_NBD_CMD_DISC)
     verdict = (ImNbdVerdict){IM_NBD_ESHUTDOWN, "the server is stopping"};
-  if (request->payload > IM_NBD_DRAIN_MAX) {
-    im_log_verbose (1, "nbd: payload of %" G_GUINT64_FORMAT " bytes: client dropped",
-                    request->payload);
-    t->ended = true;
-    return;
-  }
-  t->drain = request->payload;
   if (verdict.error)
-    answer_error (t, request, verdict);
+    refuse (t, request, verdict);
   else
     serve (t, request);
 }
@@ -136,10 +159,7 @@ handle_input (ImNbdTransmission *t, bool *ret_over_budget)
 {
   *ret_over_budget = false;
   while (!t->ended) {
-    size_t skipped = (size_t)MIN (t->drain, available (t->input));
-    t->input->start += skipped;
-    t->drain -= skipped;
-    if (t->drain > 0)
+    if (t->drain > 0 && !drain_payload (t))
       return;
     if (available (t->input) < im_nbd_request_size (t->session.mode))
       return;

@@ -45,7 +45,9 @@ typedef struct {
   ImNbdOutput output;
   ImNbdBuffer *batch; /* replies on their way to the output */
   size_t batch_used;
-  uint64_t drain;       /* bytes of a refused payload still to come */
+  uint64_t drain; /* bytes still to come of the payload of the request refused */
+  ImNbdRequest refused;
+  ImNbdVerdict refusal;
   bool ended;           /* no further request will be taken */
   atomic_uint failures; /* requests that failed below; any thread */
 } ImNbdTransmission;

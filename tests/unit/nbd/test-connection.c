@@ -177,6 +177,22 @@ test_wrong_requests_leave_it_in_step (void)
 }
 
 static void
+test_refusal_waits_for_the_payload (void)
+{
+  g_autoptr (Client) client = client_new ();
+  g_autofree uint8_t *payload = g_malloc0 (MIB);
+  uint8_t reply[IM_NBD_SIMPLE_REPLY_SIZE];
+  client_go (client, IM_NBD_MODE_SIMPLE, "", false);
+  client_request (client, IM_NBD_CMD_WRITE, 0, 0, MIB);
+  client_send (client, payload, MIB - 1);
+  g_usleep (10000);
+  g_assert_cmpint (recv (client->fd, reply, 1, MSG_DONTWAIT), ==, -1);
+  client_send (client, payload, 1);
+  client_receive (client, reply, sizeof reply);
+  g_assert_cmpuint (im_get_be32 (reply + 4), ==, IM_NBD_EPERM);
+}
+
+static void
 test_payload_beyond_reason_hangs_up (void)
 {
   g_autoptr (Client) client = client_new ();
@@ -537,6 +553,7 @@ main (int argc, char **argv)
   ADD ("large-reads-leave-in-pieces", test_large_reads_leave_in_pieces);
   ADD ("damage-is-an-error-of-its-range", test_damage_is_an_error_of_its_range);
   ADD ("wrong-requests-leave-it-in-step", test_wrong_requests_leave_it_in_step);
+  ADD ("refusal-waits-for-the-payload", test_refusal_waits_for_the_payload);
   ADD ("payload-beyond-reason-hangs-up", test_payload_beyond_reason_hangs_up);
   ADD ("wrong-magic-hangs-up", test_wrong_magic_hangs_up);
   ADD ("disc-finishes-what-is-under-way", test_disc_finishes_what_is_under_way);
