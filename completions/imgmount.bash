@@ -8,6 +8,18 @@ _imgmount() {
       mapfile -t COMPREPLY < <(compgen -W "$(imgmount -f help 2>/dev/null | cut -d ' ' -f 1) help" -- "$current")
       return
       ;;
+    --cache)
+      mapfile -t COMPREPLY < <(compgen -W 'writeback writethrough unsafe' -- "$current")
+      return
+      ;;
+    --discard)
+      mapfile -t COMPREPLY < <(compgen -W 'ignore unmap' -- "$current")
+      return
+      ;;
+    --detect-zeroes)
+      mapfile -t COMPREPLY < <(compgen -W 'off on unmap' -- "$current")
+      return
+      ;;
     --sector-size)
       mapfile -t COMPREPLY < <(compgen -W '512 1024 2048 4096' -- "$current")
       return
@@ -25,7 +37,7 @@ _imgmount() {
     mapfile -t COMPREPLY < <(compgen -W '
       --nbd --list --info --unmount --help --version
       --format --read-only --partition --offset --size --sector-size --load-snapshot --backing
-      --force-share --metadata-cache --chunk-cache --json --log --foreground --verbose
+      --force-share --cache --discard --detect-zeroes --metadata-cache --chunk-cache --json --log --foreground --verbose
       --port --bind --socket --shared --persistent --export-name --description --fork --pid-file
       --handshake-limit' -- "$current")
     return
