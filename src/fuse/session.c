@@ -301,8 +301,14 @@ im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), void *d
 {
   install_wake_signal ();
   session->server.measure = im_fuse_measure_new ();
-  if (!answer_init (session, error))
+  g_autoptr (GError) early = NULL;
+  if (!answer_init (session, &early)) {
+    /* Told to stop before the kernel had asked for anything: an end like any other. */
+    if (atomic_load (&session->stops) > 0)
+      return true;
+    g_propagate_error (error, g_steal_pointer (&early));
     return false;
+  }
   im_fuse_mount_raise_read_ahead (&session->mount);
   unsigned n = count_threads ();
   g_autofree Worker *workers = g_new0 (Worker, n);

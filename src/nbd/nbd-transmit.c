@@ -6,6 +6,9 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+/* How often the reader looks for further requests before it sleeps. */
+#define LOOKS_BEFORE_SLEEP 20
+
 static size_t
 available (const ImNbdInput *input)
 {
@@ -201,6 +204,22 @@ sleep_until (ImNbdTransmission *t, bool input, ImNbdSleep sleep)
     im_nbd_output_pump (&t->output);
 }
 
+/* Receives what there is; IDLE: waits until there is something.  Before it sleeps it
+ * looks a few times more, some microseconds in all: a busy client has sent its next
+ * request by then, and need not pay for waking us. */
+static ssize_t
+receive_some (ImNbdInput *input, bool idle)
+{
+  uint8_t *to = input->data + input->end;
+  size_t room = IM_NBD_INPUT_SIZE - input->end;
+  for (int i = 0; i < LOOKS_BEFORE_SLEEP; i++) {
+    ssize_t n = im_nbd_stream_receive (&input->stream, to, room, false);
+    if (n >= 0 || errno != EAGAIN || !idle)
+      return n;
+  }
+  return im_nbd_stream_receive (&input->stream, to, room, true);
+}
+
 static void
 receive (ImNbdTransmission *t)
 {
@@ -210,9 +229,7 @@ receive (ImNbdTransmission *t)
     input->end -= input->start;
     input->start = 0;
   }
-  bool idle = im_nbd_output_is_idle (&t->output);
-  ssize_t n = im_nbd_stream_receive (&input->stream, input->data + input->end,
-                                     IM_NBD_INPUT_SIZE - input->end, idle);
+  ssize_t n = receive_some (input, im_nbd_output_is_idle (&t->output));
   if (n > 0)
     input->end += (size_t)n;
   else if (n < 0 && errno == EAGAIN)
