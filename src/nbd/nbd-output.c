@@ -6,8 +6,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-/* Buffers kept for the next reply. */
-#define SPARE_BUFFERS_MAX 6
+/* Buffers that all connections may keep for their next replies.  Each may keep one
+ * besides. */
+#define SPARE_BUFFERS_MAX 8
 
 /* Up to here a buffer is allocated as it is needed. */
 #define SMALL_BUFFER_MAX (64u << 10)
@@ -32,9 +33,9 @@ unlock (ImNbdOutput *output)
 
 void
 im_nbd_output_init (ImNbdOutput *output, ImNbdStream *stream, int wake_fd,
-                    atomic_size_t *total)
+                    ImNbdBudget *budget)
 {
-  *output = (ImNbdOutput){.stream = stream, .wake_fd = wake_fd, .total = total};
+  *output = (ImNbdOutput){.stream = stream, .wake_fd = wake_fd, .budget = budget};
   output->end = &output->first;
   pthread_mutex_init (&output->lock, NULL);
 }
@@ -43,14 +44,14 @@ static void
 charge_locked (ImNbdOutput *output, size_t cost)
 {
   output->charged += cost;
-  atomic_fetch_add_explicit (output->total, cost, memory_order_relaxed);
+  atomic_fetch_add_explicit (&output->budget->in_flight, cost, memory_order_relaxed);
 }
 
 static void
 release_locked (ImNbdOutput *output, size_t cost)
 {
   output->charged -= cost;
-  atomic_fetch_sub_explicit (output->total, cost, memory_order_relaxed);
+  atomic_fetch_sub_explicit (&output->budget->in_flight, cost, memory_order_relaxed);
 }
 
 static void
@@ -58,13 +59,27 @@ recycle_buffer_locked (ImNbdOutput *output, ImNbdBuffer *buffer)
 {
   if (!buffer)
     return;
-  if (buffer->size != IM_NBD_PIECE || output->n_spare_buffers >= SPARE_BUFFERS_MAX) {
+  unsigned spare = atomic_load_explicit (&output->budget->spare, memory_order_relaxed);
+  if (buffer->size != IM_NBD_PIECE ||
+      (output->spare_buffers && spare >= SPARE_BUFFERS_MAX)) {
     g_free (buffer);
     return;
   }
   buffer->next = output->spare_buffers;
   output->spare_buffers = buffer;
-  output->n_spare_buffers++;
+  atomic_fetch_add_explicit (&output->budget->spare, 1, memory_order_relaxed);
+}
+
+/* A spare buffer, or NULL. */
+static ImNbdBuffer *
+take_spare_locked (ImNbdOutput *output)
+{
+  ImNbdBuffer *buffer = output->spare_buffers;
+  if (buffer) {
+    output->spare_buffers = buffer->next;
+    atomic_fetch_sub_explicit (&output->budget->spare, 1, memory_order_relaxed);
+  }
+  return buffer;
 }
 
 static size_t
@@ -100,11 +115,8 @@ im_nbd_output_clear (ImNbdOutput *output)
     output->spare_items = item->next;
     g_free (item);
   }
-  while (output->spare_buffers) {
-    ImNbdBuffer *buffer = output->spare_buffers;
-    output->spare_buffers = buffer->next;
+  for (ImNbdBuffer *buffer; (buffer = take_spare_locked (output));)
     g_free (buffer);
-  }
   pthread_mutex_destroy (&output->lock);
 }
 
@@ -129,11 +141,7 @@ im_nbd_output_buffer (ImNbdOutput *output, size_t size)
   if (size > SMALL_BUFFER_MAX && size <= IM_NBD_PIECE) {
     size = IM_NBD_PIECE;
     lock (output);
-    buffer = output->spare_buffers;
-    if (buffer) {
-      output->spare_buffers = buffer->next;
-      output->n_spare_buffers--;
-    }
+    buffer = take_spare_locked (output);
     unlock (output);
   }
   if (!buffer)
@@ -394,7 +402,7 @@ im_nbd_output_is_over_budget (ImNbdOutput *output)
     return false;
   lock (output);
   unsigned working = atomic_load_explicit (&output->working, memory_order_relaxed);
-  size_t total = atomic_load_explicit (output->total, memory_order_relaxed);
+  size_t total = atomic_load_explicit (&output->budget->in_flight, memory_order_relaxed);
   bool under_way = working > 0 || output->first;
   bool over = output->queued >= IM_NBD_QUEUE_MAX ||
               output->charged >= IM_NBD_MEMORY_MAX || total >= IM_NBD_TOTAL_MAX ||

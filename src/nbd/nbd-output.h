@@ -54,6 +54,12 @@ struct ImNbdParked {
   void (*resume) (ImNbdParked *parked); /* any thread, without the lock */
 };
 
+/* What all connections of a server hold together. */
+typedef struct {
+  atomic_size_t in_flight; /* bytes that they are charged */
+  atomic_uint spare;       /* buffers kept for the next reply */
+} ImNbdBudget;
+
 /* What a reader that sleeps is to be woken for. */
 typedef enum {
   IM_NBD_AWAKE,           /* nothing: it looks for itself */
@@ -62,10 +68,10 @@ typedef enum {
 } ImNbdSleep;
 
 typedef struct {
-  ImNbdStream *stream;  /* borrowed */
-  int wake_fd;          /* borrowed; an eventfd that wakes the reader */
-  atomic_size_t *total; /* borrowed; what all connections are charged */
-  atomic_uint working;  /* pieces of work that may still push; only the reader adds */
+  ImNbdStream *stream; /* borrowed */
+  int wake_fd;         /* borrowed; an eventfd that wakes the reader */
+  ImNbdBudget *budget; /* borrowed */
+  atomic_uint working; /* pieces of work that may still push; only the reader adds */
   pthread_mutex_t lock;
   /* Under the lock, all below; but while nothing is working the reader needs none. */
   ImNbdItem *first, **end;
@@ -78,14 +84,13 @@ typedef struct {
   ImNbdParked *parked;
   ImNbdItem *spare_items;
   ImNbdBuffer *spare_buffers;
-  unsigned n_spare_buffers;
 } ImNbdOutput;
 
 /* Budgets in bytes: what may be queued for one connection, what memory one connection and
  * all of them may hold; and how much work one may have under way. */
 #define IM_NBD_QUEUE_MAX  (8u << 20)
 #define IM_NBD_MEMORY_MAX (16u << 20)
-#define IM_NBD_TOTAL_MAX  (48u << 20)
+#define IM_NBD_TOTAL_MAX  (32u << 20)
 #define IM_NBD_WORK_MAX   64u
 
 /* How much may be queued before work on large reads is parked, and how little there must
@@ -94,7 +99,7 @@ typedef struct {
 #define IM_NBD_QUEUE_LOW  (1u * IM_NBD_PIECE)
 
 void im_nbd_output_init (ImNbdOutput *output, ImNbdStream *stream, int wake_fd,
-                         atomic_size_t *total);
+                         ImNbdBudget *budget);
 /* Nobody else uses it any more. */
 void im_nbd_output_clear (ImNbdOutput *output);
 

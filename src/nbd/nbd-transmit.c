@@ -258,7 +258,7 @@ im_nbd_transmit (ImNbdHost *host, ImNbdInput *input, const ImNbdExport *export,
                          .input = input,
                          .stopping = stopping,
                          .wake_fd = wake_fd};
-  im_nbd_output_init (&t.output, &input->stream, wake_fd, &host->in_flight);
+  im_nbd_output_init (&t.output, &input->stream, wake_fd, &host->budget);
   while (!t.ended) {
     bool over_budget;
     handle_input (&t, &over_budget);

@@ -20,7 +20,7 @@ struct ImNbdHost {
   const ImNbdExports *exports;
   ImPool *pool;             /* never NULL */
   unsigned handshake_limit; /* seconds; 0: none */
-  atomic_size_t in_flight;  /* bytes that all connections are charged */
+  ImNbdBudget budget;
   /* Called at the end of a handshake; may wait.  False: the server stops. */
   bool (*take_place) (ImNbdHost *host);
 };

@@ -143,6 +143,6 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   im_nbd_connection_cut (connection);
   pthread_join (thread, NULL);
   close (fds[0]);
-  g_assert_cmpuint (atomic_load (&host->in_flight), ==, 0);
+  g_assert_cmpuint (atomic_load (&host->budget.in_flight), ==, 0);
   return 0;
 }

@@ -69,7 +69,7 @@ test_reads (gconstpointer data)
     read_all_ranges (client);
   }
   set_disk (false, false);
-  g_assert_cmpuint (atomic_load (&fixture_host ()->in_flight), ==, 0);
+  g_assert_cmpuint (atomic_load (&fixture_host ()->budget.in_flight), ==, 0);
 }
 
 static void
@@ -288,12 +288,12 @@ test_slow_client_is_bounded (void)
     size_t most = 0;
     for (int i = 0; i < 20; i++) {
       g_usleep (2000);
-      most = MAX (most, atomic_load (&fixture_host ()->in_flight));
+      most = MAX (most, atomic_load (&fixture_host ()->budget.in_flight));
     }
     /* Each worker may be about to queue one more piece. */
     g_assert_cmpuint (most, <=, IM_NBD_MEMORY_MAX + IM_NBD_QUEUE_HIGH + 4 * IM_NBD_PIECE);
     client_free (g_steal_pointer (&client));
-    g_assert_cmpuint (atomic_load (&fixture_host ()->in_flight), ==, 0);
+    g_assert_cmpuint (atomic_load (&fixture_host ()->budget.in_flight), ==, 0);
   }
   set_disk (false, false);
 }
@@ -309,7 +309,7 @@ test_vanished_client_leaves_nothing (void)
       client_request (client, IM_NBD_CMD_READ, 0, 4 * MIB, k % 3 ? 4096 : 2 * MIB);
     g_usleep (500 * (gulong)(i % 5));
     client_free (g_steal_pointer (&client));
-    g_assert_cmpuint (atomic_load (&fixture_host ()->in_flight), ==, 0);
+    g_assert_cmpuint (atomic_load (&fixture_host ()->budget.in_flight), ==, 0);
   }
   set_disk (false, false);
 }
