@@ -75,7 +75,7 @@ py() {
 
 @test "fuse: sizes are exact, owner, time and mode are the image's" {
   chown 12:34 "$DISK"
-  "$IMGMOUNT" "$DISK" "$D"
+  "$IMGMOUNT" -r "$DISK" "$D"
   [ "$(stat -c '%s %a %u %g %.Y' "$D/disk")" = "67108864 444 12 34 1580702706.789000000" ]
   [ "$(stat -c '%s %a %h' "$D/p2")" = "1049088 444 1" ]
   [ "$(stat -c '%a %u %.Y %h' "$D")" = "555 12 1580702706.789000000 4" ]
@@ -83,7 +83,7 @@ py() {
   chown 0:0 "$DISK"
   cp -p "$DISK" private.img
   chmod 0640 private.img
-  "$IMGMOUNT" private.img "$D"
+  "$IMGMOUNT" -r private.img "$D"
   [ "$(stat -c '%a' "$D/p1")" = 440 ]
   [ "$(stat -c '%a' "$D")" = 550 ]
 }
@@ -207,7 +207,7 @@ PY
 }
 
 @test "fuse: nothing can be changed: EROFS everywhere" {
-  "$IMGMOUNT" "$DISK" "$D"
+  "$IMGMOUNT" -r "$DISK" "$D"
   before=$(sha256sum <"$DISK")
   py "$D" <<'PY'
 import errno, os, sys
@@ -248,7 +248,7 @@ PY
 }
 
 @test "fuse: a mount made writable behind our back changes nothing either" {
-  "$IMGMOUNT" "$DISK" "$D"
+  "$IMGMOUNT" -r "$DISK" "$D"
   mount -i -o remount,rw "$D" || skip "this kernel does not remount it"
   before=$(sha256sum <"$DISK")
   for command in "dd if=/dev/zero of=$D/disk count=1 conv=notrunc" "truncate -s 0 $D/p1" \
@@ -265,7 +265,7 @@ PY
 @test "fuse: the mount table names the image, whatever its name, read-only" {
   name=$'odd, name\\with %s#\tand so on.img'
   cp "$DISK" "$name"
-  "$IMGMOUNT" "$name" "$D"
+  "$IMGMOUNT" -r "$name" "$D"
   [ "$(findmnt -n -o FSTYPE "$D")" = fuse.imgmount ]
   [[ ,$(findmnt -n -o OPTIONS "$D"), == *,ro,* ]]
   py "$PWD/$name" "$D" <<'PY'
@@ -454,13 +454,13 @@ PY
 }
 
 @test "fuse: a mount point that cannot be one is refused in one line, nothing is mounted" {
-  run -1 "$IMGMOUNT" "$DISK" "$PWD/none"
+  run -1 "$IMGMOUNT" -r "$DISK" "$PWD/none"
   [[ ${lines[-1]} == "imgmount: $PWD/none: "*"No such file or directory" ]]
   mkfifo pipe
-  run -1 timeout 10 "$IMGMOUNT" "$DISK" "$PWD/pipe"
+  run -1 timeout 10 "$IMGMOUNT" -r "$DISK" "$PWD/pipe"
   [[ ${lines[-1]} == *"neither a directory nor a regular file" ]]
-  "$IMGMOUNT" "$DISK" "$D"
-  run -1 "$IMGMOUNT" "$DISK" "$D"
+  "$IMGMOUNT" -r "$DISK" "$D"
+  run -1 "$IMGMOUNT" -r "$DISK" "$D"
   [[ ${lines[-1]} == "imgmount: $D: "*"is mounted there already" ]]
   [ "$(grep -c " $D " /proc/self/mountinfo)" -eq 1 ]
 }
@@ -519,13 +519,13 @@ as_user() {
 @test "fuse: an ordinary user mounts and unmounts through fusermount3" {
   command -v fusermount3 >/dev/null || skip "fusermount3 is not installed"
   as_user '
-    ./imgmount disk.img m
+    ./imgmount -r disk.img m
     cmp m/disk disk.img
     grep " $PWD/m " /proc/self/mountinfo | grep -q "ro.* fuse.imgmount .*user_id=65534"
     ./imgmount --unmount m
     test ! -e m/disk
     flock -n -x disk.img true
-    ./imgmount --foreground disk.img m & server=$!
+    ./imgmount --foreground -r disk.img m & server=$!
     until test -e m/disk; do kill -0 $server; sleep 0.01; done
     exec 7<m/disk
     ! ./imgmount --unmount m || exit 9
