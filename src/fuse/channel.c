@@ -62,6 +62,12 @@ im_fuse_channel_use (ImFuseChannel *channel)
   current = channel;
 }
 
+ImFuseChannel *
+im_fuse_channel_used (void)
+{
+  return current;
+}
+
 void *
 im_fuse_channel_buffer (void)
 {

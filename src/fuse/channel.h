@@ -8,8 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The greatest read that the kernel asks for (256 pages). */
-#define IM_FUSE_MAX_READ (1024u * 1024)
+/* The greatest read and write that the kernel asks for (256 pages). */
+#define IM_FUSE_MAX_READ  (1024u * 1024)
+#define IM_FUSE_MAX_WRITE IM_FUSE_MAX_READ
 
 typedef struct ImFuseChannel ImFuseChannel;
 
@@ -21,6 +22,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImFuseChannel, im_fuse_channel_free)
 /* What the calling thread receives from and replies to.  A request must be answered
  * through the channel that it came from. */
 void im_fuse_channel_use (ImFuseChannel *channel);
+ImFuseChannel *im_fuse_channel_used (void);
 
 /* The calling thread's page-aligned buffer of IM_FUSE_MAX_READ bytes. */
 void *im_fuse_channel_buffer (void);

@@ -9,12 +9,15 @@
 #define STEP_BYTES (UINT64_C (64) << 30)
 #define STEP_MAPS  1024u
 
+/* A disk that is being written is measured again, this long after the last time. */
+#define REPEAT_US (5 * G_USEC_PER_SEC)
+
 struct ImFuseMeasure {
   pthread_t thread;
   pthread_mutex_t lock;
   pthread_cond_t changed;
   GQueue wanted;        /* lock: nodes to be measured */
-  GHashTable *asked;    /* lock: nodes that are or were in it */
+  GHashTable *asked;    /* lock: nodes that are in it, or being measured */
   atomic_bool stopping; /* set under lock */
 };
 
@@ -34,6 +37,7 @@ measure_node (ImFuseMeasure *measure, ImNode *node)
 {
   ImBlock *block = node->block->block;
   uint64_t total = 0;
+  atomic_store (&node->outdated, false);
   for (uint64_t at = 0; at < block->size;) {
     if (atomic_load (&measure->stopping))
       return;
@@ -58,6 +62,8 @@ run (void *data)
     pthread_mutex_unlock (&measure->lock);
     measure_node (measure, node);
     pthread_mutex_lock (&measure->lock);
+    node->measure_again = g_get_monotonic_time () + REPEAT_US;
+    g_hash_table_remove (measure->asked, node);
   }
   pthread_mutex_unlock (&measure->lock);
   return NULL;
@@ -101,10 +107,13 @@ im_fuse_measure_free (ImFuseMeasure *measure)
 void
 im_fuse_measure_want (ImFuseMeasure *measure, ImNode *node)
 {
-  if (atomic_load_explicit (&node->allocated, memory_order_acquire) != IM_NODE_UNMEASURED)
+  if (atomic_load_explicit (&node->allocated, memory_order_acquire) !=
+          IM_NODE_UNMEASURED &&
+      !atomic_load (&node->outdated))
     return;
   pthread_mutex_lock (&measure->lock);
-  if (g_hash_table_add (measure->asked, node)) {
+  if (g_get_monotonic_time () >= node->measure_again &&
+      g_hash_table_add (measure->asked, node)) {
     g_queue_push_tail (&measure->wanted, node);
     pthread_cond_signal (&measure->changed);
   }

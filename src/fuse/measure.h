@@ -13,6 +13,6 @@ ImFuseMeasure *im_fuse_measure_new (void);
 void im_fuse_measure_free (ImFuseMeasure *measure);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImFuseMeasure, im_fuse_measure_free)
 
-/* Has NODE, a block that outlives MEASURE, measured if that has not been done or asked
- * for.  Any thread; never waits. */
+/* Has NODE, a block that outlives MEASURE, measured if that has not been done since it
+ * was last written to; never without a pause.  Any thread; never waits. */
 void im_fuse_measure_want (ImFuseMeasure *measure, ImNode *node);

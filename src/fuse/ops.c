@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What is answered to the kernel's requests: names, attributes, reads. */
+/* What is answered to the kernel's requests: names and attributes. */
 #include "fuse/ops.h"
 #include "base/bytes.h"
-#include "base/error.h"
 #include "base/log.h"
 #include "fuse/channel.h"
-#include "fuse/seek.h"
 #include <errno.h>
-#include <fcntl.h>
 
 /* Seconds for which the kernel believes an answer: what never changes, and what may. */
 #define FOREVER (365.0 * 86400)
@@ -17,16 +14,27 @@
 /* A damaged image can fail at every read: so many are told. */
 #define COMPLAINTS 100u
 
-static ImFuseServer *
-server_of (fuse_req_t req)
+ImFuseServer *
+im_fuse_server_of (fuse_req_t req)
 {
   return fuse_req_userdata (req);
 }
 
-static ImNode *
-node_of (fuse_req_t req, fuse_ino_t ino)
+ImNode *
+im_fuse_node_of (fuse_req_t req, fuse_ino_t ino)
 {
-  return im_fuse_tree_node (server_of (req)->tree, ino);
+  return im_fuse_tree_node (im_fuse_server_of (req)->tree, ino);
+}
+
+void
+im_fuse_complain (ImFuseServer *server, const ImNode *node, const GError *error)
+{
+  unsigned n = atomic_fetch_add (&server->complaints, 1);
+  if (n < COMPLAINTS)
+    im_log_error ("%s: %s: %s", server->tree->set->image_path, node->block->name,
+                  error->message);
+  if (n == COMPLAINTS - 1)
+    im_log_error ("%s: further errors are not logged", server->tree->set->image_path);
 }
 
 static void
@@ -43,17 +51,18 @@ op_init (void *userdata, struct fuse_conn_info *conn)
                   FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
                   FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA);
   conn->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
-                            FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_IOCTL_DIR);
+                            FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_IOCTL_DIR |
+                            FUSE_CAP_WRITEBACK_CACHE);
   conn->max_background = BACKGROUND;
   conn->congestion_threshold = BACKGROUND;
-  conn->max_write = IM_FUSE_MAX_READ;
+  conn->max_write = IM_FUSE_MAX_WRITE;
   atomic_store (&server->initialised, true);
 }
 
 static double
-attr_timeout (const ImNode *node)
+attr_timeout (const ImFuseServer *server, const ImNode *node)
 {
-  return im_fuse_tree_is_volatile (node) ? FOR_NOW : FOREVER;
+  return im_fuse_tree_is_volatile (server->tree, node) ? FOR_NOW : FOREVER;
 }
 
 /* Fills *RET_STAT and has measured what somebody takes an interest in. */
@@ -70,7 +79,7 @@ fill_entry (ImFuseServer *server, ImNode *node, struct fuse_entry_param *ret_ent
 {
   *ret_entry = (struct fuse_entry_param){
       .ino = node->ino,
-      .attr_timeout = attr_timeout (node),
+      .attr_timeout = attr_timeout (server, node),
       .entry_timeout = FOREVER,
   };
   stat_node (server, node, &ret_entry->attr);
@@ -79,186 +88,44 @@ fill_entry (ImFuseServer *server, ImNode *node, struct fuse_entry_param *ret_ent
 static void
 op_lookup (fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-  ImNode *directory = node_of (req, parent);
+  ImNode *directory = im_fuse_node_of (req, parent);
   ImNode *node = directory ? im_fuse_tree_lookup (directory, name) : NULL;
   /* Inode 0 lets the kernel remember that there is nothing. */
   struct fuse_entry_param entry = {.entry_timeout = FOREVER};
   if (node)
-    fill_entry (server_of (req), node, &entry);
+    fill_entry (im_fuse_server_of (req), node, &entry);
   fuse_reply_entry (req, &entry);
 }
 
-/* The text that was rendered when a text was opened. */
-static const GString *
-text_of (const struct fuse_file_info *fi)
+void
+im_fuse_reply_stat (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi)
 {
-  return (const GString *)(uintptr_t)fi->fh;
+  struct stat st;
+  stat_node (im_fuse_server_of (req), node, &st);
+  if (node->kind == IM_NODE_TEXT && fi)
+    st.st_size = (off_t)im_fuse_text_of (fi)->len;
+  fuse_reply_attr (req, &st, attr_timeout (im_fuse_server_of (req), node));
 }
 
 static void
 op_getattr (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-  ImNode *node = node_of (req, ino);
+  ImNode *node = im_fuse_node_of (req, ino);
   if (!node) {
     fuse_reply_err (req, ENOENT);
     return;
   }
-  struct stat st;
-  stat_node (server_of (req), node, &st);
-  if (node->kind == IM_NODE_TEXT && fi)
-    st.st_size = (off_t)text_of (fi)->len;
-  fuse_reply_attr (req, &st, attr_timeout (node));
+  im_fuse_reply_stat (req, node, fi);
 }
 
 static void
 op_readlink (fuse_req_t req, fuse_ino_t ino)
 {
-  ImNode *node = node_of (req, ino);
+  ImNode *node = im_fuse_node_of (req, ino);
   if (node && node->kind == IM_NODE_LINK)
     fuse_reply_readlink (req, node->link->target);
   else
     fuse_reply_err (req, EINVAL);
-}
-
-static int
-open_text (const ImNode *node, struct fuse_file_info *fi)
-{
-  char *text = node->text->render (node->text->data);
-  if (!text)
-    return EIO;
-  GString *rendered = g_string_new (text);
-  g_free (text);
-  fi->fh = (uintptr_t)rendered;
-  /* The size may differ from what the kernel has been told. */
-  fi->direct_io = 1;
-  return 0;
-}
-
-static void
-op_open (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-  ImNode *node = node_of (req, ino);
-  int failed = 0;
-  if (!node || node->kind == IM_NODE_DIRECTORY || node->kind == IM_NODE_LINK)
-    failed = EINVAL;
-  else if ((fi->flags & O_ACCMODE) != O_RDONLY)
-    failed = EROFS;
-  else if (node->kind == IM_NODE_TEXT)
-    failed = open_text (node, fi);
-  else
-    fi->direct_io = (fi->flags & O_DIRECT) != 0;
-  fi->keep_cache = !fi->direct_io;
-  fi->noflush = 1;
-  if (failed) {
-    fuse_reply_err (req, failed);
-  } else if (fuse_reply_open (req, fi) == -ENOENT && node->kind == IM_NODE_TEXT) {
-    /* The opener was interrupted: no release will come. */
-    g_string_free ((GString *)(uintptr_t)fi->fh, TRUE);
-  }
-}
-
-static void
-op_release (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-  ImNode *node = node_of (req, ino);
-  if (node && node->kind == IM_NODE_TEXT)
-    g_string_free ((GString *)(uintptr_t)fi->fh, TRUE);
-  fuse_reply_err (req, 0);
-}
-
-static void
-complain (ImFuseServer *server, const ImNode *node, const GError *error)
-{
-  unsigned n = atomic_fetch_add (&server->complaints, 1);
-  if (n < COMPLAINTS)
-    im_log_error ("%s: %s: %s", server->tree->set->image_path, node->block->name,
-                  error->message);
-  if (n == COMPLAINTS - 1)
-    im_log_error ("%s: further errors are not logged", server->tree->set->image_path);
-}
-
-static void
-read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
-{
-  ImBlock *block = node->block->block;
-  g_autoptr (GError) error = NULL;
-  if (offset >= block->size) {
-    fuse_reply_buf (req, NULL, 0);
-    return;
-  }
-  size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
-  void *buffer = im_fuse_channel_buffer ();
-  if (im_block_pread (block, buffer, length, offset, &error)) {
-    fuse_reply_buf (req, buffer, length);
-    return;
-  }
-  complain (server_of (req), node, error);
-  fuse_reply_err (req, im_error_to_errno (error));
-}
-
-static void
-op_read (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-         struct fuse_file_info *fi)
-{
-  ImNode *node = node_of (req, ino);
-  if (!node || off < 0) {
-    fuse_reply_err (req, EINVAL);
-  } else if (node->kind == IM_NODE_TEXT) {
-    const GString *text = text_of (fi);
-    size_t at = (size_t)im_min ((uint64_t)off, text->len);
-    fuse_reply_buf (req, text->str + at, im_min (size, text->len - at));
-  } else {
-    read_block (req, node, size, (uint64_t)off);
-  }
-}
-
-/* A search that somebody waits for no longer. */
-static bool
-is_cancelled (void *data)
-{
-  fuse_req_t req = data;
-  return atomic_load_explicit (&server_of (req)->aborting, memory_order_relaxed) ||
-         fuse_req_interrupted (req);
-}
-
-static void
-seek_block (fuse_req_t req, const ImNode *node, uint64_t offset, bool hole)
-{
-  g_autoptr (GError) error = NULL;
-  uint64_t found = 0;
-  switch (im_fuse_seek (node->block->block, offset, hole, is_cancelled, req, &found,
-                        &error)) {
-  case IM_SEEK_FOUND:
-    fuse_reply_lseek (req, (off_t)found);
-    break;
-  case IM_SEEK_NONE:
-    fuse_reply_err (req, ENXIO);
-    break;
-  case IM_SEEK_CANCELLED:
-    fuse_reply_err (req, EINTR);
-    break;
-  case IM_SEEK_FAILED:
-    complain (server_of (req), node, error);
-    fuse_reply_err (req, im_error_to_errno (error));
-    break;
-  }
-}
-
-static void
-op_lseek (fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
-          struct fuse_file_info *fi)
-{
-  ImNode *node = node_of (req, ino);
-  if (!node || (whence != SEEK_DATA && whence != SEEK_HOLE))
-    fuse_reply_err (req, EINVAL);
-  else if (off < 0)
-    fuse_reply_err (req, ENXIO);
-  else if (node->kind == IM_NODE_BLOCK)
-    seek_block (req, node, (uint64_t)off, whence == SEEK_HOLE);
-  else if ((uint64_t)off >= text_of (fi)->len)
-    fuse_reply_err (req, ENXIO);
-  else
-    fuse_reply_lseek (req, whence == SEEK_HOLE ? (off_t)text_of (fi)->len : off);
 }
 
 static void
@@ -291,18 +158,18 @@ add_entry (fuse_req_t req, char *buffer, size_t left, ImNode *node, const char *
 {
   struct fuse_entry_param entry = {0};
   if (plus) {
-    fill_entry (server_of (req), node, &entry);
+    fill_entry (im_fuse_server_of (req), node, &entry);
     return fuse_add_direntry_plus (req, buffer, left, name, &entry, next);
   }
   struct stat st = {.st_ino = node->ino,
-                    .st_mode = im_fuse_tree_mode (server_of (req)->tree, node)};
+                    .st_mode = im_fuse_tree_mode (im_fuse_server_of (req)->tree, node)};
   return fuse_add_direntry (req, buffer, left, name, &st, next);
 }
 
 static void
 read_directory (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
 {
-  ImNode *directory = node_of (req, ino);
+  ImNode *directory = im_fuse_node_of (req, ino);
   if (!directory || directory->kind != IM_NODE_DIRECTORY || off < 0) {
     fuse_reply_err (req, ENOTDIR);
     return;
@@ -340,7 +207,7 @@ op_readdirplus (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 static void
 op_statfs (fuse_req_t req, fuse_ino_t ino)
 {
-  const ImFuseTree *tree = server_of (req)->tree;
+  const ImFuseTree *tree = im_fuse_server_of (req)->tree;
   const ImExport *disk = tree->set->blocks->pdata[0];
   struct statvfs vfs = {
       .f_bsize = 4096,
@@ -374,10 +241,6 @@ im_fuse_ops_fill (struct fuse_lowlevel_ops *ops)
   ops->lookup = op_lookup;
   ops->getattr = op_getattr;
   ops->readlink = op_readlink;
-  ops->open = op_open;
-  ops->release = op_release;
-  ops->read = op_read;
-  ops->lseek = op_lseek;
   ops->opendir = op_opendir;
   ops->readdir = op_readdir;
   ops->readdirplus = op_readdirplus;

@@ -2,6 +2,7 @@
 /* What is answered to the kernel's requests. */
 #pragma once
 
+#include "fuse/coherence.h"
 #include "fuse/measure.h"
 #include "fuse/tree.h"
 #include <fuse_lowlevel.h>
@@ -9,14 +10,30 @@
 /* What the operations work with: the user data of the libfuse session. */
 typedef struct {
   const ImFuseTree *tree;
-  ImFuseMeasure *measure;  /* NULL: sizes stay estimates */
-  atomic_bool initialised; /* INIT has come */
-  atomic_bool aborting;    /* long searches give up */
-  atomic_uint complaints;  /* errors logged so far */
+  ImFuseMeasure *measure; /* NULL: sizes stay estimates */
+  struct fuse_session *session;
+  ImFuseCoherence *coherence; /* NULL: nothing can be written */
+  atomic_bool initialised;    /* INIT has come */
+  atomic_bool aborting;       /* long searches give up */
+  atomic_uint complaints;     /* errors logged so far */
 } ImFuseServer;
 
-/* Sets OPS' entries. */
-void im_fuse_ops_fill (struct fuse_lowlevel_ops *ops);
+ImFuseServer *im_fuse_server_of (fuse_req_t req);
+/* NULL: no such inode. */
+ImNode *im_fuse_node_of (fuse_req_t req, fuse_ino_t ino);
+/* The text that was rendered when a text was opened. */
+const GString *im_fuse_text_of (const struct fuse_file_info *fi);
 
-/* In refuse.c: sets those that would change something, to say EROFS. */
+/* Answers with NODE's attributes.  FI may be NULL. */
+void im_fuse_reply_stat (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi);
+/* Logs an error of the disk below, unless there were too many. */
+void im_fuse_complain (ImFuseServer *server, const ImNode *node, const GError *error);
+
+/* Each sets those of OPS' entries that its file is about: names and attributes … */
+void im_fuse_ops_fill (struct fuse_lowlevel_ops *ops);
+/* … opening and reading … */
+void im_fuse_handle_fill (struct fuse_lowlevel_ops *ops);
+/* … whatever would change something, to be refused … */
 void im_fuse_refuse_fill (struct fuse_lowlevel_ops *ops);
+/* … and, instead of some of these, what changes a disk.  Needs the coherence. */
+void im_fuse_change_fill (struct fuse_lowlevel_ops *ops);

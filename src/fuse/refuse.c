@@ -1,86 +1,93 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Requests that would change something.  The mount is read-only and the kernel refuses
- * them itself; this is for a mount that was remounted writable behind our back. */
+/* Requests that would change something.  The kernel refuses them itself where the mount
+ * is read-only, unless it was remounted writable behind our back; in a writable one only
+ * the disk's bytes can be changed, never names and attributes. */
 #include "fuse/ops.h"
 #include <errno.h>
+
+static void
+refuse (fuse_req_t req)
+{
+  fuse_reply_err (req, im_fuse_server_of (req)->tree->set->read_only ? EROFS : EPERM);
+}
 
 static void
 refuse_setattr (fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
                 struct fuse_file_info *fi)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 static void
 refuse_mknod (fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
               dev_t rdev)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 static void
 refuse_mkdir (fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 static void
 refuse_remove (fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 static void
 refuse_symlink (fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 static void
 refuse_rename (fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                const char *new_name, unsigned flags)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 static void
 refuse_link (fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 static void
 refuse_create (fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                struct fuse_file_info *fi)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 static void
 refuse_write (fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
               struct fuse_file_info *fi)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 static void
 refuse_fallocate (fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                   struct fuse_file_info *fi)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 static void
 refuse_setxattr (fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
                  size_t size, int flags)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 static void
 refuse_removexattr (fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-  fuse_reply_err (req, EROFS);
+  refuse (req);
 }
 
 void

@@ -64,7 +64,10 @@ new_libfuse_session (ImFuseSession *session, bool allow_root, GError **error)
   struct fuse_args args = {.argc = allow_root ? 2 : 1, .argv = argv};
   struct fuse_lowlevel_ops ops = {0};
   im_fuse_ops_fill (&ops);
+  im_fuse_handle_fill (&ops);
   im_fuse_refuse_fill (&ops);
+  if (!session->tree->set->read_only)
+    im_fuse_change_fill (&ops);
   fuse_set_log_func (log_libfuse);
   struct fuse_session *fuse =
       fuse_session_new (&args, &ops, sizeof ops, &session->server);
@@ -72,6 +75,7 @@ new_libfuse_session (ImFuseSession *session, bool allow_root, GError **error)
   if (fuse &&
       fuse_session_custom_io (fuse, &im_fuse_channel_io, session->mount.fd) == 0) {
     session->mount.fd = -1;
+    session->server.session = fuse;
     return fuse;
   }
   if (fuse)
@@ -129,6 +133,7 @@ im_fuse_session_free (ImFuseSession *session)
   g_clear_pointer (&session->beacon, im_fuse_beacon_free);
   g_clear_pointer (&session->fuse, fuse_session_destroy);
   im_fuse_mount_clear (&session->mount);
+  g_clear_pointer (&session->server.coherence, im_fuse_coherence_free);
   g_clear_pointer (&session->server.measure, im_fuse_measure_free);
   g_clear_pointer (&session->tree, im_fuse_tree_free);
   pthread_cond_destroy (&session->changed);
@@ -268,17 +273,28 @@ start_workers (ImFuseSession *session, Worker *workers, unsigned n, GError **err
   return started;
 }
 
-/* Returns when all workers have ended; wakes them again and again once aborted, since a
- * signal can come just before its thread begins to wait. */
+/* Returns when the workers have ended by themselves, or are to end. */
+static void
+wait_for_workers (ImFuseSession *session)
+{
+  pthread_mutex_lock (&session->lock);
+  while (session->running > 0 && !session->aborted)
+    pthread_cond_wait (&session->changed, &session->lock);
+  pthread_mutex_unlock (&session->lock);
+  /* Before the workers: helpers wait for reads that these answer. */
+  if (session->server.coherence)
+    im_fuse_coherence_close (session->server.coherence);
+  fuse_session_exit (session->fuse);
+}
+
+/* Wakes the workers again and again, since a signal can come just before its thread
+ * begins to wait. */
 static void
 join_workers (ImFuseSession *session, Worker *workers, unsigned n)
 {
+  wait_for_workers (session);
   pthread_mutex_lock (&session->lock);
   while (session->running > 0) {
-    if (!session->aborted) {
-      pthread_cond_wait (&session->changed, &session->lock);
-      continue;
-    }
     for (unsigned i = 0; i < n; i++)
       pthread_kill (workers[i].thread, WAKE_SIGNAL);
     struct timespec until;
@@ -295,12 +311,22 @@ join_workers (ImFuseSession *session, Worker *workers, unsigned n)
   }
 }
 
+/* Makes durable what was written; where nothing can be that is nothing. */
+static bool
+flush_disk (const ImFuseSession *session, GError **error)
+{
+  const ImExport *disk = session->tree->set->blocks->pdata[0];
+  return im_block_flush (disk->block, error);
+}
+
 bool
 im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), void *data,
                      GError **error)
 {
   install_wake_signal ();
   session->server.measure = im_fuse_measure_new ();
+  if (!session->tree->set->read_only)
+    session->server.coherence = im_fuse_coherence_new (session->tree);
   g_autoptr (GError) early = NULL;
   if (!answer_init (session, &early)) {
     /* Told to stop before the kernel had asked for anything: an end like any other. */
@@ -320,6 +346,8 @@ im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), void *d
   join_workers (session, workers, n);
   /* The device number, and with it the name, may be another mount's by now. */
   g_clear_pointer (&session->beacon, im_fuse_beacon_free);
+  if (!flush_disk (session, error))
+    return false;
   if (session->failed == 0)
     return true;
   im_set_errno (error, session->failed, "the kernel's FUSE cannot be read from");
@@ -330,7 +358,6 @@ static void
 abort_session (ImFuseSession *session)
 {
   atomic_store (&session->server.aborting, true);
-  fuse_session_exit (session->fuse);
   pthread_mutex_lock (&session->lock);
   session->aborted = true;
   pthread_cond_signal (&session->changed);
@@ -342,6 +369,11 @@ im_fuse_session_stop (ImFuseSession *session)
 {
   g_autoptr (GError) error = NULL;
   bool again = atomic_fetch_add (&session->stops, 1) > 0;
+  /* Now, while all is served still, since it may take long; a failure comes to light at
+   * the end once more. */
+  if (!again && !flush_disk (session, &error))
+    im_log_warning ("%s", error->message);
+  g_clear_error (&error);
   if (!im_fuse_mount_detach (&session->mount, connection_of (session), &error))
     im_log_warning ("%s", error->message);
   if (again || error)

@@ -152,14 +152,14 @@ im_fuse_tree_mode (const ImFuseTree *tree, const ImNode *node)
   }
 }
 
-/* Before the tables have been read: below the size, so that copying tools ask for holes,
- * and never nothing, which some tools take for an empty file. */
+/* Before the tables have been read: below the size, so that copying tools ask for holes.
+ * Never nothing, which some tools take for an empty file, unless that is certain. */
 static uint64_t
 blocks_of (const ImFuseTree *tree, const ImNode *node, uint64_t size)
 {
   uint64_t allocated = atomic_load_explicit (&node->allocated, memory_order_acquire);
   if (allocated != IM_NODE_UNMEASURED)
-    return im_div_up (allocated, STAT_BLOCK);
+    return im_max (im_div_up (allocated, STAT_BLOCK), tree->set->read_only ? 0 : 1);
   uint64_t below = size > STAT_BLOCK ? im_div_up (size, STAT_BLOCK) - 1 : 1;
   uint64_t image = (uint64_t)im_max ((uint64_t)tree->set->image.st_blocks, 1);
   return im_min (below, image);
@@ -211,11 +211,12 @@ im_fuse_tree_stat (const ImFuseTree *tree, const ImNode *node, struct stat *ret_
 }
 
 bool
-im_fuse_tree_is_volatile (const ImNode *node)
+im_fuse_tree_is_volatile (const ImFuseTree *tree, const ImNode *node)
 {
   if (node->kind == IM_NODE_TEXT)
     return true;
   return node->kind == IM_NODE_BLOCK &&
-         atomic_load_explicit (&node->allocated, memory_order_acquire) ==
-             IM_NODE_UNMEASURED;
+         (!tree->set->read_only ||
+          atomic_load_explicit (&node->allocated, memory_order_acquire) ==
+              IM_NODE_UNMEASURED);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The names below a mount point, and what stat says of each.  Built once from the export
- * set; only the measured sizes change afterwards. */
+ * set; only what is measured and counted changes afterwards. */
 #pragma once
 
 #include "export/export.h"
@@ -16,6 +16,13 @@ typedef enum {
 /* What a node's allocated size reads before it has been measured. */
 #define IM_NODE_UNMEASURED UINT64_MAX
 
+/* What the kernel may hold of a block's bytes; see coherence.h. */
+typedef struct {
+  atomic_uint handles;      /* open ones that read through the page cache */
+  _Atomic uint64_t filled;  /* reads into the page cache, so far */
+  _Atomic uint64_t emptied; /* what filled was before the page cache was last emptied */
+} ImNodePages;
+
 typedef struct ImNode ImNode;
 struct ImNode {
   ImNodeKind kind;
@@ -29,8 +36,11 @@ struct ImNode {
     const ImExportText *text;
     const ImExportLink *link;
   };
-  _Atomic uint64_t allocated; /* BLOCK: bytes, or IM_NODE_UNMEASURED; set once, by the
+  _Atomic uint64_t allocated; /* BLOCK: bytes, or IM_NODE_UNMEASURED; set by the
                                * measuring thread */
+  atomic_bool outdated;       /* BLOCK: written to since it was last measured */
+  gint64 measure_again;       /* BLOCK: not before this time; the measure's lock */
+  ImNodePages pages;          /* BLOCK */
 };
 
 typedef struct {
@@ -57,4 +67,4 @@ void im_fuse_tree_stat (const ImFuseTree *tree, const ImNode *node,
 mode_t im_fuse_tree_mode (const ImFuseTree *tree, const ImNode *node);
 
 /* True when a later stat of NODE may say something else. */
-bool im_fuse_tree_is_volatile (const ImNode *node);
+bool im_fuse_tree_is_volatile (const ImFuseTree *tree, const ImNode *node);

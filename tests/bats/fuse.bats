@@ -4,6 +4,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load fuse-helpers
+
 # One disk with two partitions, p1 an ext4 file system, made once for all tests.
 setup_file() {
   export DISK="$BATS_FILE_TMPDIR/disk.img"
@@ -14,51 +16,6 @@ setup_file() {
   head -c 1049088 /dev/urandom | dd of="$DISK" bs=512 seek=81920 conv=notrunc status=none
   chmod 0644 "$DISK"
   touch -d '2020-02-03 04:05:06.789 UTC' "$DISK"
-}
-
-setup() {
-  [[ $(id -u) == 0 ]] || skip "mounting needs root"
-  [[ -c /dev/fuse ]] || skip "the kernel has no FUSE"
-  IMGMOUNT=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
-  IMGMOUNT=$(realpath "$IMGMOUNT")
-  cd "$BATS_TEST_TMPDIR"
-  D=$PWD/mnt
-  mkdir "$D"
-  SERVER=
-}
-
-teardown() {
-  [[ -z $SERVER ]] || kill -KILL "$SERVER" 2>/dev/null || true
-  while umount -l "$D" 2>/dev/null; do :; done
-  [[ ! -f $PWD/file ]] || umount -l "$PWD/file" 2>/dev/null || true
-}
-
-# Mounts and stays; SERVER is the process.  Arguments as for imgmount.
-serve() {
-  "$IMGMOUNT" --foreground "$@" 2>server.log 3>&- &
-  SERVER=$!
-  local i
-  for ((i = 0; i < 500; i++)); do
-    ! is_mounted "${@: -1}" || return 0
-    kill -0 "$SERVER" || return 1
-    sleep 0.01
-  done
-  return 1
-}
-
-# By the table: a mount whose server is stuck must not hang the test.
-is_mounted() {
-  findmnt --mountpoint "$1" >/dev/null
-}
-
-# waits at most ten seconds for process $1, a child, and gives its status
-ended() {
-  timeout 10 tail --pid="$1" -f /dev/null
-  wait "$1"
-}
-
-py() {
-  python3 - "$@"
 }
 
 @test "fuse: a directory shows the disk, its partitions, links and texts, ready at once" {
@@ -75,7 +32,7 @@ py() {
 
 @test "fuse: sizes are exact, owner, time and mode are the image's" {
   chown 12:34 "$DISK"
-  "$IMGMOUNT" "$DISK" "$D"
+  "$IMGMOUNT" -r "$DISK" "$D"
   [ "$(stat -c '%s %a %u %g %.Y' "$D/disk")" = "67108864 444 12 34 1580702706.789000000" ]
   [ "$(stat -c '%s %a %h' "$D/p2")" = "1049088 444 1" ]
   [ "$(stat -c '%a %u %.Y %h' "$D")" = "555 12 1580702706.789000000 4" ]
@@ -83,7 +40,7 @@ py() {
   chown 0:0 "$DISK"
   cp -p "$DISK" private.img
   chmod 0640 private.img
-  "$IMGMOUNT" private.img "$D"
+  "$IMGMOUNT" -r private.img "$D"
   [ "$(stat -c '%a' "$D/p1")" = 440 ]
   [ "$(stat -c '%a' "$D")" = 550 ]
 }
@@ -207,7 +164,7 @@ PY
 }
 
 @test "fuse: nothing can be changed: EROFS everywhere" {
-  "$IMGMOUNT" "$DISK" "$D"
+  "$IMGMOUNT" -r "$DISK" "$D"
   before=$(sha256sum <"$DISK")
   py "$D" <<'PY'
 import errno, os, sys
@@ -248,7 +205,7 @@ PY
 }
 
 @test "fuse: a mount made writable behind our back changes nothing either" {
-  "$IMGMOUNT" "$DISK" "$D"
+  "$IMGMOUNT" -r "$DISK" "$D"
   mount -i -o remount,rw "$D" || skip "this kernel does not remount it"
   before=$(sha256sum <"$DISK")
   for command in "dd if=/dev/zero of=$D/disk count=1 conv=notrunc" "truncate -s 0 $D/p1" \
@@ -265,7 +222,7 @@ PY
 @test "fuse: the mount table names the image, whatever its name, read-only" {
   name=$'odd, name\\with %s#\tand so on.img'
   cp "$DISK" "$name"
-  "$IMGMOUNT" "$name" "$D"
+  "$IMGMOUNT" -r "$name" "$D"
   [ "$(findmnt -n -o FSTYPE "$D")" = fuse.imgmount ]
   [[ ,$(findmnt -n -o OPTIONS "$D"), == *,ro,* ]]
   py "$PWD/$name" "$D" <<'PY'
@@ -454,13 +411,13 @@ PY
 }
 
 @test "fuse: a mount point that cannot be one is refused in one line, nothing is mounted" {
-  run -1 "$IMGMOUNT" "$DISK" "$PWD/none"
+  run -1 "$IMGMOUNT" -r "$DISK" "$PWD/none"
   [[ ${lines[-1]} == "imgmount: $PWD/none: "*"No such file or directory" ]]
   mkfifo pipe
-  run -1 timeout 10 "$IMGMOUNT" "$DISK" "$PWD/pipe"
+  run -1 timeout 10 "$IMGMOUNT" -r "$DISK" "$PWD/pipe"
   [[ ${lines[-1]} == *"neither a directory nor a regular file" ]]
-  "$IMGMOUNT" "$DISK" "$D"
-  run -1 "$IMGMOUNT" "$DISK" "$D"
+  "$IMGMOUNT" -r "$DISK" "$D"
+  run -1 "$IMGMOUNT" -r "$DISK" "$D"
   [[ ${lines[-1]} == "imgmount: $D: "*"is mounted there already" ]]
   [ "$(grep -c " $D " /proc/self/mountinfo)" -eq 1 ]
 }
@@ -519,13 +476,13 @@ as_user() {
 @test "fuse: an ordinary user mounts and unmounts through fusermount3" {
   command -v fusermount3 >/dev/null || skip "fusermount3 is not installed"
   as_user '
-    ./imgmount disk.img m
+    ./imgmount -r disk.img m
     cmp m/disk disk.img
     grep " $PWD/m " /proc/self/mountinfo | grep -q "ro.* fuse.imgmount .*user_id=65534"
     ./imgmount --unmount m
     test ! -e m/disk
     flock -n -x disk.img true
-    ./imgmount --foreground disk.img m & server=$!
+    ./imgmount --foreground -r disk.img m & server=$!
     until test -e m/disk; do kill -0 $server; sleep 0.01; done
     exec 7<m/disk
     ! ./imgmount --unmount m || exit 9

@@ -154,7 +154,7 @@ test_text_is_rendered_anew (void)
     im_fuse_tree_stat (tree, text, &st);
     g_assert_cmpint (st.st_size, ==, size);
   }
-  g_assert_true (im_fuse_tree_is_volatile (text));
+  g_assert_true (im_fuse_tree_is_volatile (tree, text));
 }
 
 static void
@@ -184,9 +184,9 @@ test_blocks_before_measuring (void)
 static void
 wait_until_measured (const ImNode *node)
 {
-  for (int i = 0; i < 10000 && im_fuse_tree_is_volatile (node); i++)
+  for (int i = 0; i < 10000 && atomic_load (&node->allocated) == IM_NODE_UNMEASURED; i++)
     g_usleep (1000);
-  g_assert_false (im_fuse_tree_is_volatile (node));
+  g_assert_cmpuint (atomic_load (&node->allocated), !=, IM_NODE_UNMEASURED);
 }
 
 static void
@@ -209,6 +209,30 @@ test_blocks_measured (void)
   g_assert_cmpint (st.st_blocks, ==, MIB / 512);
   im_fuse_tree_stat (tree, part, &st);
   g_assert_cmpint (st.st_blocks, ==, MIB / 512 - 1);
+  /* For good where nothing can be written. */
+  g_assert_false (im_fuse_tree_is_volatile (tree, disk));
+  set->read_only = false;
+  g_assert_true (im_fuse_tree_is_volatile (tree, disk));
+}
+
+static void
+test_a_writable_disk_never_seems_empty (void)
+{
+  const struct stat image = {.st_mode = 0600};
+  static const FixtureRun runs[] = {{MIB, IM_EXTENT_ZERO}};
+  struct stat st;
+  g_autoptr (ImBlock) disk = fixture_disk (runs, 1, UINT64_MAX);
+  g_autoptr (ImExportSet) set = im_export_set_new ("image", &image);
+  im_export_set_add_block (set, IM_EXPORT_DISK, "disk", NULL, disk, 0);
+  set->read_only = false;
+  g_autoptr (ImFuseTree) tree = im_fuse_tree_new_file (set);
+  ImNode *node = im_fuse_tree_node (tree, 1);
+  atomic_store (&node->allocated, 0);
+  im_fuse_tree_stat (tree, node, &st);
+  g_assert_cmpint (st.st_blocks, ==, 1);
+  set->read_only = true;
+  im_fuse_tree_stat (tree, node, &st);
+  g_assert_cmpint (st.st_blocks, ==, 0);
 }
 
 static void
@@ -256,6 +280,8 @@ main (int argc, char **argv)
   g_test_add_func ("/fuse/tree/text-is-rendered-anew", test_text_is_rendered_anew);
   g_test_add_func ("/fuse/tree/blocks-before-measuring", test_blocks_before_measuring);
   g_test_add_func ("/fuse/tree/blocks-measured", test_blocks_measured);
+  g_test_add_func ("/fuse/tree/a-writable-disk-never-seems-empty",
+                   test_a_writable_disk_never_seems_empty);
   g_test_add_func ("/fuse/tree/unreadable-tables-count-as-allocated",
                    test_unreadable_tables_count_as_allocated);
   g_test_add_func ("/fuse/tree/file-as-mount-point", test_file_as_mount_point);

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Open files: how each is opened, and what is read through it. */
+#include "base/bytes.h"
+#include "base/error.h"
+#include "fuse/channel.h"
+#include "fuse/ops.h"
+#include "fuse/seek.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+
+/* What a block's handle number says. */
+enum {
+  HANDLE_DIRECT, /* past the page cache, which only its private maps use */
+  HANDLE_CACHED,
+};
+
+const GString *
+im_fuse_text_of (const struct fuse_file_info *fi)
+{
+  return (const GString *)(uintptr_t)fi->fh;
+}
+
+/* libfuse's own reply knows fewer flags than kernels do. */
+static int
+reply_open (fuse_req_t req, uint64_t handle, uint32_t flags)
+{
+  struct fuse_open_out out = {.fh = handle, .open_flags = flags};
+  return fuse_reply_buf (req, (const char *)&out, sizeof out);
+}
+
+static void
+open_text (fuse_req_t req, const ImNode *node)
+{
+  g_autofree char *text = node->text->render (node->text->data);
+  if (!text) {
+    fuse_reply_err (req, EIO);
+    return;
+  }
+  GString *rendered = g_string_new (text);
+  /* Direct: the size may differ from what the kernel has been told. */
+  if (reply_open (req, (uintptr_t)rendered, FOPEN_DIRECT_IO | FOPEN_NOFLUSH) == -ENOENT)
+    g_string_free (rendered, TRUE);
+}
+
+/* Who writes, or asks for it, goes past the page cache: so no page is ever dirty, and
+ * shared writable maps are refused by the kernel. */
+static void
+open_block (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi)
+{
+  bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
+  if (writes || (fi->flags & O_DIRECT)) {
+    reply_open (req, HANDLE_DIRECT,
+                FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH);
+    return;
+  }
+  im_fuse_pages_open (&node->pages);
+  if (reply_open (req, HANDLE_CACHED, FOPEN_KEEP_CACHE | FOPEN_NOFLUSH) == -ENOENT)
+    im_fuse_pages_close (&node->pages);
+}
+
+/* An opener that was interrupted (ENOENT) sends no release. */
+static void
+op_open (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+  ImNode *node = im_fuse_node_of (req, ino);
+  bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
+  if (!node || node->kind == IM_NODE_DIRECTORY || node->kind == IM_NODE_LINK)
+    fuse_reply_err (req, EINVAL);
+  else if (writes && im_fuse_server_of (req)->tree->set->read_only)
+    fuse_reply_err (req, EROFS);
+  else if (node->kind == IM_NODE_BLOCK)
+    open_block (req, node, fi);
+  else if (writes)
+    fuse_reply_err (req, EPERM);
+  else
+    open_text (req, node);
+}
+
+static void
+op_release (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+  ImNode *node = im_fuse_node_of (req, ino);
+  if (node && node->kind == IM_NODE_TEXT)
+    g_string_free ((GString *)(uintptr_t)fi->fh, TRUE);
+  else if (node && fi->fh == HANDLE_CACHED)
+    im_fuse_pages_close (&node->pages);
+  fuse_reply_err (req, 0);
+}
+
+static void
+read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
+{
+  ImBlock *block = node->block->block;
+  g_autoptr (GError) error = NULL;
+  if (offset >= block->size) {
+    fuse_reply_buf (req, NULL, 0);
+    return;
+  }
+  size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
+  void *buffer = im_fuse_channel_buffer ();
+  if (im_block_pread (block, buffer, length, offset, &error)) {
+    fuse_reply_buf (req, buffer, length);
+    return;
+  }
+  im_fuse_complain (im_fuse_server_of (req), node, error);
+  fuse_reply_err (req, im_error_to_errno (error));
+}
+
+static void
+op_read (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+         struct fuse_file_info *fi)
+{
+  ImNode *node = im_fuse_node_of (req, ino);
+  if (!node || off < 0) {
+    fuse_reply_err (req, EINVAL);
+  } else if (node->kind == IM_NODE_TEXT) {
+    const GString *text = im_fuse_text_of (fi);
+    size_t at = (size_t)im_min ((uint64_t)off, text->len);
+    fuse_reply_buf (req, text->str + at, im_min (size, text->len - at));
+  } else {
+    /* A read past the page cache has an owner, whichever the handle. */
+    if (fi->fh == HANDLE_CACHED || fi->lock_owner == 0)
+      im_fuse_pages_fill (&node->pages);
+    read_block (req, node, size, (uint64_t)off);
+  }
+}
+
+/* A search that somebody waits for no longer. */
+static bool
+is_cancelled (void *data)
+{
+  fuse_req_t req = data;
+  return atomic_load_explicit (&im_fuse_server_of (req)->aborting,
+                               memory_order_relaxed) ||
+         fuse_req_interrupted (req);
+}
+
+static void
+seek_block (fuse_req_t req, const ImNode *node, uint64_t offset, bool hole)
+{
+  g_autoptr (GError) error = NULL;
+  uint64_t found = 0;
+  switch (im_fuse_seek (node->block->block, offset, hole, is_cancelled, req, &found,
+                        &error)) {
+  case IM_SEEK_FOUND:
+    fuse_reply_lseek (req, (off_t)found);
+    break;
+  case IM_SEEK_NONE:
+    fuse_reply_err (req, ENXIO);
+    break;
+  case IM_SEEK_CANCELLED:
+    fuse_reply_err (req, EINTR);
+    break;
+  case IM_SEEK_FAILED:
+    im_fuse_complain (im_fuse_server_of (req), node, error);
+    fuse_reply_err (req, im_error_to_errno (error));
+    break;
+  }
+}
+
+static void
+op_lseek (fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+          struct fuse_file_info *fi)
+{
+  ImNode *node = im_fuse_node_of (req, ino);
+  if (!node || (whence != SEEK_DATA && whence != SEEK_HOLE))
+    fuse_reply_err (req, EINVAL);
+  else if (off < 0)
+    fuse_reply_err (req, ENXIO);
+  else if (node->kind == IM_NODE_BLOCK)
+    seek_block (req, node, (uint64_t)off, whence == SEEK_HOLE);
+  else if ((uint64_t)off >= im_fuse_text_of (fi)->len)
+    fuse_reply_err (req, ENXIO);
+  else
+    fuse_reply_lseek (req, whence == SEEK_HOLE ? (off_t)im_fuse_text_of (fi)->len : off);
+}
+
+void
+im_fuse_handle_fill (struct fuse_lowlevel_ops *ops)
+{
+  ops->open = op_open;
+  ops->release = op_release;
+  ops->read = op_read;
+  ops->lseek = op_lseek;
+}

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# What tests with real mounts have in common: D is the mount point, SERVER the process of
+# serve.
+
+setup() {
+  [[ $(id -u) == 0 ]] || skip "mounting needs root"
+  [[ -c /dev/fuse ]] || skip "the kernel has no FUSE"
+  IMGMOUNT=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
+  IMGMOUNT=$(realpath "$IMGMOUNT")
+  cd "$BATS_TEST_TMPDIR"
+  D=$PWD/mnt
+  mkdir "$D"
+  SERVER=
+}
+
+teardown() {
+  [[ -z $SERVER ]] || kill -KILL "$SERVER" 2>/dev/null || true
+  while umount -l "$D" 2>/dev/null; do :; done
+  [[ ! -f $PWD/file ]] || umount -l "$PWD/file" 2>/dev/null || true
+}
+
+# Mounts and stays; SERVER is the process.  Arguments as for imgmount.
+serve() {
+  "$IMGMOUNT" --foreground "$@" 2>server.log 3>&- &
+  SERVER=$!
+  local i
+  for ((i = 0; i < 500; i++)); do
+    ! is_mounted "${@: -1}" || return 0
+    kill -0 "$SERVER" || return 1
+    sleep 0.01
+  done
+  return 1
+}
+
+# By the table: a mount whose server is stuck must not hang the test.
+is_mounted() {
+  findmnt --mountpoint "$1" >/dev/null
+}
+
+# waits at most ten seconds for process $1, a child, and gives its status
+ended() {
+  timeout 10 tail --pid="$1" -f /dev/null
+  wait "$1"
+}
+
+py() {
+  python3 - "$@"
+}
