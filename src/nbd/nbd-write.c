@@ -152,9 +152,11 @@ im_nbd_write_abandon (ImNbdTransmission *t)
 }
 
 static ImNbdJobStep
-answer (ImNbdJob *job, bool ok, const GError *error)
+flush_step (ImNbdJob *job)
 {
-  return ok ? im_nbd_job_succeed (job) : im_nbd_job_fail (job, error);
+  g_autoptr (GError) error = NULL;
+  return im_block_flush (job->t->export->block, &error) ? im_nbd_job_succeed (job)
+                                                        : im_nbd_job_fail (job, error);
 }
 
 static ImNbdJobStep
@@ -165,7 +167,7 @@ write_step (ImNbdJob *job)
   bool ok = im_block_pwrite (
       job->t->export->block, job->payload->data, (size_t)request->length, request->offset,
       request->flags & IM_NBD_CMD_FLAG_FUA ? IM_WRITE_FUA : 0, &error);
-  return answer (job, ok, error);
+  return ok ? im_nbd_job_succeed (job) : im_nbd_job_fail (job, error);
 }
 
 static bool
@@ -193,9 +195,9 @@ piece_step (ImNbdJob *job)
   if (!zero_or_trim (block, request, offset, length, &error))
     return im_nbd_job_fail (job, error);
   job->done += length;
-  bool durable = request->flags & IM_NBD_CMD_FLAG_FUA;
   if (job->done == request->length)
-    return answer (job, !durable || im_block_flush (block, &error), error);
+    return request->flags & IM_NBD_CMD_FLAG_FUA ? flush_step (job)
+                                                : im_nbd_job_succeed (job);
   if (!im_nbd_stream_is_cut (job->t->output.stream))
     return IM_NBD_JOB_LATER;
   im_set_errno (&error, ESHUTDOWN, "not finished");
@@ -205,12 +207,11 @@ piece_step (ImNbdJob *job)
 ImNbdJobStep
 im_nbd_job_change (ImNbdJob *job)
 {
-  g_autoptr (GError) error = NULL;
   switch (job->request.type) {
   case IM_NBD_CMD_WRITE:
     return write_step (job);
   case IM_NBD_CMD_FLUSH:
-    return answer (job, im_block_flush (job->t->export->block, &error), error);
+    return flush_step (job);
   default:
     return piece_step (job);
   }
