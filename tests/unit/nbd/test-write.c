@@ -343,9 +343,9 @@ test_what_waits_is_bounded (void)
   g_assert_cmpuint (atomic_load (&disk->done), ==, FLOOD);
 }
 
-/* Runs a server with one client that writes; returns how it ended. */
+/* Runs a server that is to stop at once; returns how it ended. */
 static bool
-serve_one_write (GError **error)
+serve_briefly (GError **error)
 {
   g_autofree char *folder = g_dir_make_tmp ("imgmount-nbd-XXXXXX", NULL);
   g_autofree char *path = g_build_filename (folder, "s", NULL);
@@ -369,11 +369,11 @@ test_end_is_a_flush (void)
 {
   g_autoptr (GError) error = NULL;
   writable_reset ();
-  g_assert_true (serve_one_write (&error));
+  g_assert_true (serve_briefly (&error));
   g_assert_no_error (error);
   g_assert_cmpuint (atomic_load (&writable_disk ()->flushes), ==, 1);
   atomic_store (&writable_disk ()->errnum, EIO);
-  g_assert_false (serve_one_write (&error));
+  g_assert_false (serve_briefly (&error));
   g_assert_nonnull (strstr (error->message, "disk.img: the last flush: "));
 }
 
