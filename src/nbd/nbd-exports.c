@@ -36,7 +36,7 @@ check_string (const char *what, const char *text, GError **error)
 }
 
 static bool
-add_export (ImNbdExports *exports, const ImExport *from, const char *name,
+add_export (ImNbdExports *exports, const ImExport *from, bool writable, const char *name,
             const char *description, GError **error)
 {
   if (!check_string ("export name", name, error) ||
@@ -53,6 +53,7 @@ add_export (ImNbdExports *exports, const ImExport *from, const char *name,
   export->block = from->block;
   export->preferred_size = preferred_size (from->block);
   export->contexts = (1u << IM_NBD_CONTEXTS) - 1;
+  export->writable = writable;
   g_ptr_array_add (exports->list, export);
   g_hash_table_insert (exports->by_name, export->name, export);
   return true;
@@ -69,7 +70,8 @@ im_nbd_exports_new (const ImExportSet *set, const char *name, const char *descri
   for (guint i = 0; i < set->blocks->len; i++) {
     const ImExport *from = g_ptr_array_index (set->blocks, i);
     bool disk = from->kind == IM_EXPORT_DISK;
-    if (!add_export (exports, from, disk ? name : from->name,
+    bool writable = !set->read_only && im_block_is_writable (from->block);
+    if (!add_export (exports, from, writable, disk ? name : from->name,
                      disk && description ? description : from->description, error))
       return NULL;
   }
@@ -94,10 +96,15 @@ im_nbd_exports_find (const ImNbdExports *exports, const char *name, size_t lengt
 }
 
 uint16_t
-im_nbd_exports_flags (const ImNbdExports *exports, ImNbdMode mode, uint32_t contexts)
+im_nbd_exports_flags (const ImNbdExports *exports, const ImNbdExport *export,
+                      ImNbdMode mode, uint32_t contexts)
 {
-  unsigned flags = IM_NBD_FLAG_HAS_FLAGS | IM_NBD_FLAG_READ_ONLY |
-                   IM_NBD_FLAG_SEND_FLUSH | IM_NBD_FLAG_SEND_FUA | IM_NBD_FLAG_SEND_CACHE;
+  unsigned flags = IM_NBD_FLAG_HAS_FLAGS | IM_NBD_FLAG_SEND_FLUSH | IM_NBD_FLAG_SEND_FUA |
+                   IM_NBD_FLAG_SEND_CACHE;
+  flags |= export->writable ? IM_NBD_FLAG_SEND_TRIM | IM_NBD_FLAG_SEND_WRITE_ZEROES |
+                                  IM_NBD_FLAG_SEND_FAST_ZERO
+                            : IM_NBD_FLAG_READ_ONLY;
+  /* A flush covers the writes of all connections. */
   if (exports->multi)
     flags |= IM_NBD_FLAG_CAN_MULTI_CONN;
   if (mode != IM_NBD_MODE_SIMPLE)

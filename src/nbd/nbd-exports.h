@@ -12,6 +12,7 @@ typedef struct {
   ImBlock *block;    /* borrowed from the set */
   uint32_t preferred_size;
   uint32_t contexts; /* metadata contexts that can be selected */
+  bool writable;
 } ImNbdExport;
 
 typedef struct {
@@ -32,6 +33,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImNbdExports, im_nbd_exports_free)
 const ImNbdExport *im_nbd_exports_find (const ImNbdExports *exports, const char *name,
                                         size_t length);
 
-/* The transmission flags for a session of MODE with those CONTEXTS selected. */
-uint16_t im_nbd_exports_flags (const ImNbdExports *exports, ImNbdMode mode,
-                               uint32_t contexts);
+/* The transmission flags for a session on EXPORT of MODE with those CONTEXTS selected. */
+uint16_t im_nbd_exports_flags (const ImNbdExports *exports, const ImNbdExport *export,
+                               ImNbdMode mode, uint32_t contexts);

@@ -106,7 +106,7 @@ session_with (const ImNbdHandshake *handshake, const ImNbdExport *export)
   session.size = export->block->size;
   session.contexts = handshake->meta_export == export ? handshake->meta_contexts : 0;
   session.flags =
-      im_nbd_exports_flags (handshake->exports, session.mode, session.contexts);
+      im_nbd_exports_flags (handshake->exports, export, session.mode, session.contexts);
   return session;
 }
 

@@ -40,6 +40,7 @@ typedef struct {
 struct ImNbdServer {
   ImNbdHost host; /* first: the connections' way back */
   ImNbdExports *exports;
+  const char *image_path; /* borrowed from the set */
   ImPool *own_pool;
   ImNbdListener *listener; /* run's, once it runs */
   unsigned max_clients;
@@ -249,6 +250,18 @@ hang_up (ImNbdServer *server)
   }
 }
 
+/* What was answered is durable once the server has ended in order.  Partitions are part
+ * of the disk. */
+static bool
+flush_disk (ImNbdServer *server, GError **error)
+{
+  const ImNbdExport *disk = g_ptr_array_index (server->exports->list, 0);
+  if (im_block_flush (disk->block, error))
+    return true;
+  g_prefix_error (error, "%s: the last flush: ", server->image_path);
+  return false;
+}
+
 bool
 im_nbd_server_run (ImNbdServer *server, GError **error)
 {
@@ -261,7 +274,7 @@ im_nbd_server_run (ImNbdServer *server, GError **error)
   atomic_store (&server->stopping, true);
   g_clear_pointer (&server->listener, im_nbd_listener_free);
   hang_up (server);
-  return true;
+  return flush_disk (server, error);
 }
 
 void
@@ -302,6 +315,7 @@ im_nbd_server_new (const ImExportSet *set, const ImResources *shared,
   server->host.take_place = take_place;
   server->max_clients = options->max_clients;
   server->persistent = options->persistent;
+  server->image_path = set->image_path;
   server->wake_fd = -1;
   server->clients = g_ptr_array_new ();
   pthread_mutex_init (&server->lock, NULL);

@@ -82,5 +82,12 @@ im_nbd_stream_stop_receiving (ImNbdStream *stream)
 void
 im_nbd_stream_cut (ImNbdStream *stream)
 {
+  atomic_store_explicit (&stream->cut, true, memory_order_relaxed);
   shutdown (stream->fd, SHUT_RDWR);
+}
+
+bool
+im_nbd_stream_is_cut (const ImNbdStream *stream)
+{
+  return atomic_load_explicit (&stream->cut, memory_order_relaxed);
 }

@@ -3,6 +3,7 @@
  * here, so that an encrypted one differs in this file alone. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,6 +13,7 @@
 typedef struct {
   int fd;              /* owned */
   bool can_send_files; /* im_nbd_stream_send_file is worth calling */
+  atomic_bool cut;
 } ImNbdStream;
 
 /* Takes over the connected socket FD. */
@@ -39,3 +41,6 @@ void im_nbd_stream_stop_receiving (ImNbdStream *stream);
 
 /* Cuts the connection: everything fails from now on.  Any thread. */
 void im_nbd_stream_cut (ImNbdStream *stream);
+
+/* True once it was cut: nobody will see an answer.  Any thread. */
+bool im_nbd_stream_is_cut (const ImNbdStream *stream);

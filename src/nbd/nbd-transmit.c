@@ -57,8 +57,8 @@ answer_error (ImNbdTransmission *t, const ImNbdRequest *request, ImNbdVerdict ve
     t->batch_used += im_nbd_put_error (p, &to, verdict.error, verdict.reason);
 }
 
-static void
-answer_success (ImNbdTransmission *t, const ImNbdRequest *request)
+void
+im_nbd_transmit_success (ImNbdTransmission *t, const ImNbdRequest *request)
 {
   ImNbdReplyTo to = im_nbd_reply_to (&t->session, request);
   uint8_t *p = im_nbd_transmit_room (t, IM_NBD_HEAD_MAX);
@@ -76,8 +76,14 @@ serve (ImNbdTransmission *t, const ImNbdRequest *request)
   case IM_NBD_CMD_DISC:
     t->ended = true;
     break;
-  case IM_NBD_CMD_FLUSH: /* nothing is ever written */
-    answer_success (t, request);
+  case IM_NBD_CMD_FLUSH:
+    if (t->session.flags & IM_NBD_FLAG_READ_ONLY)
+      im_nbd_transmit_success (t, request);
+    else
+      im_nbd_job_submit (t, request);
+    break;
+  case IM_NBD_CMD_WRITE:
+    im_nbd_write_begin (t, request);
     break;
   default:
     im_nbd_job_submit (t, request);
@@ -126,8 +132,9 @@ drain_payload (ImNbdTransmission *t)
   return t->drain == 0;
 }
 
-static void
-refuse (ImNbdTransmission *t, const ImNbdRequest *request, ImNbdVerdict verdict)
+void
+im_nbd_transmit_refuse (ImNbdTransmission *t, const ImNbdRequest *request,
+                        ImNbdVerdict verdict)
 {
   if (request->payload > IM_NBD_DRAIN_MAX) {
     im_log_verbose (1, "nbd: payload of %" G_GUINT64_FORMAT " bytes: client dropped",
@@ -151,7 +158,7 @@ handle (ImNbdTransmission *t, const ImNbdRequest *request, ImNbdVerdict verdict)
       request->type != IM_NBD_CMD_DISC)
     verdict = (ImNbdVerdict){IM_NBD_ESHUTDOWN, "the server is stopping"};
   if (verdict.error)
-    refuse (t, request, verdict);
+    im_nbd_transmit_refuse (t, request, verdict);
   else
     serve (t, request);
 }
@@ -164,6 +171,11 @@ handle_input (ImNbdTransmission *t, bool *ret_over_budget)
   while (!t->ended) {
     if (t->drain > 0 && !drain_payload (t))
       return;
+    if (t->incoming.active) {
+      if (!im_nbd_write_continue (t))
+        return;
+      continue;
+    }
     if (available (t->input) < im_nbd_request_size (t->session.mode))
       return;
     if (im_nbd_output_is_over_budget (&t->output)) {
@@ -208,30 +220,41 @@ sleep_until (ImNbdTransmission *t, bool input, ImNbdSleep sleep)
  * looks a few times more, some microseconds in all: a busy client has sent its next
  * request by then, and need not pay for waking us. */
 static ssize_t
-receive_some (ImNbdInput *input, bool idle)
+receive_some (ImNbdStream *stream, uint8_t *room, size_t length, bool idle)
 {
-  uint8_t *to = input->data + input->end;
-  size_t room = IM_NBD_INPUT_SIZE - input->end;
   for (int i = 0; i < LOOKS_BEFORE_SLEEP; i++) {
-    ssize_t n = im_nbd_stream_receive (&input->stream, to, room, false);
+    ssize_t n = im_nbd_stream_receive (stream, room, length, false);
     if (n >= 0 || errno != EAGAIN || !idle)
       return n;
   }
-  return im_nbd_stream_receive (&input->stream, to, room, true);
+  return im_nbd_stream_receive (stream, room, length, true);
 }
 
-static void
-receive (ImNbdTransmission *t)
+/* Makes room at the input's end. */
+static uint8_t *
+input_room (ImNbdInput *input, size_t *ret_length)
 {
-  ImNbdInput *input = t->input;
   if (input->start > 0) {
     memmove (input->data, input->data + input->start, available (input));
     input->end -= input->start;
     input->start = 0;
   }
-  ssize_t n = receive_some (input, im_nbd_output_is_idle (&t->output));
-  if (n > 0)
-    input->end += (size_t)n;
+  *ret_length = IM_NBD_INPUT_SIZE - input->end;
+  return input->data + input->end;
+}
+
+static void
+receive (ImNbdTransmission *t)
+{
+  size_t length;
+  uint8_t *payload = im_nbd_write_room (t, &length);
+  uint8_t *room = payload ? payload : input_room (t->input, &length);
+  ssize_t n =
+      receive_some (&t->input->stream, room, length, im_nbd_output_is_idle (&t->output));
+  if (n > 0 && payload)
+    im_nbd_write_received (t, (size_t)n);
+  else if (n > 0)
+    t->input->end += (size_t)n;
   else if (n < 0 && errno == EAGAIN)
     sleep_until (t, true, IM_NBD_SLEEPS_FOR_ROOM);
   else
@@ -243,6 +266,7 @@ static void
 finish (ImNbdTransmission *t)
 {
   t->ended = true;
+  im_nbd_write_abandon (t);
   im_nbd_transmit_flush (t);
   while (!im_nbd_output_is_idle (&t->output))
     sleep_until (t, false, IM_NBD_SLEEPS_FOR_ANY);

@@ -2,8 +2,8 @@
 /* The transmission phase of one connection.
  *
  *    socket ─► input ─► decode, check ─┬─► answered here: batch ──────┐
- *                                      │                             ├─► output ─► socket
- *                                      └─► may block: job in the pool ┘
+ *        │                             │                             ├─► output ─► socket
+ *        └── large payload ────────────┴─► may block: job in the pool ┘
  *
  * The connection's own thread, the reader, takes as many requests as one receive gives,
  * answers what needs no waiting into one batch, and sends that with one call.  What may
@@ -34,6 +34,15 @@ typedef struct {
   size_t start, end;
 } ImNbdInput;
 
+typedef struct ImNbdJob ImNbdJob;
+
+/* A WRITE whose payload is being received. */
+typedef struct {
+  bool active;
+  ImNbdRequest request;
+  ImNbdJob *job; /* large: where the payload goes; NULL: it waits in the input */
+} ImNbdIncoming;
+
 /* Every field is the reader's, unless it says otherwise. */
 typedef struct {
   ImNbdHost *host;
@@ -48,6 +57,9 @@ typedef struct {
   uint64_t drain; /* bytes still to come of the payload of the request refused */
   ImNbdRequest refused;
   ImNbdVerdict refusal;
+  ImNbdIncoming incoming;
+  unsigned
+      writes_for_pool;  /* writes that the reader leaves alone, one having been slow */
   bool ended;           /* no further request will be taken */
   atomic_uint failures; /* requests that failed below; any thread */
 } ImNbdTransmission;
@@ -66,6 +78,29 @@ uint8_t *im_nbd_transmit_room (ImNbdTransmission *t, size_t size);
 
 /* Sends the batch, or hands it to the output. */
 void im_nbd_transmit_flush (ImNbdTransmission *t);
+
+/* Adds the answer to a request to the batch. */
+void im_nbd_transmit_success (ImNbdTransmission *t, const ImNbdRequest *request);
+
+/* Answers with an error, once the request's payload, of which nothing was taken from the
+ * input yet, was received and thrown away. */
+void im_nbd_transmit_refuse (ImNbdTransmission *t, const ImNbdRequest *request,
+                             ImNbdVerdict verdict);
+
+/* Begins a checked WRITE, whose payload comes next. */
+void im_nbd_write_begin (ImNbdTransmission *t, const ImNbdRequest *request);
+
+/* Takes payload from the input; once it is complete, writes it or gives it to the pool.
+ * False: it is not all there. */
+bool im_nbd_write_continue (ImNbdTransmission *t);
+
+/* Where the *ret_length bytes that are still to come of a payload belong, which may be
+ * received there rather than into the input; NULL: into the input. */
+uint8_t *im_nbd_write_room (ImNbdTransmission *t, size_t *ret_length);
+void im_nbd_write_received (ImNbdTransmission *t, size_t length);
+
+/* Forgets a payload that did not come to its end. */
+void im_nbd_write_abandon (ImNbdTransmission *t);
 
 /* Answers a checked READ, or gives it to the pool. */
 void im_nbd_read (ImNbdTransmission *t, const ImNbdRequest *request);

@@ -25,7 +25,8 @@ void im_nbd_server_free (ImNbdServer *server);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImNbdServer, im_nbd_server_free)
 
 /* Serves until im_nbd_server_stop, or until the last client has left where it is not
- * persistent.  True: it ended in order. */
+ * persistent, and flushes.  True: it ended in order, and all that was answered is
+ * durable. */
 bool im_nbd_server_run (ImNbdServer *server, GError **error);
 
 /* Makes run return soon: stop listening, finish what is in flight, hang up.  Any thread,

@@ -45,7 +45,40 @@ disk_free (ImBlock *block)
   g_free (block);
 }
 
-static const ImBlockOps disk_ops = {.name = "fuzz", .map = disk_map, .free = disk_free};
+static bool
+disk_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
+             ImWriteFlags flags, GError **error)
+{
+  return im_file_pwrite (((Disk *)block)->file, buf, len, offset, false, error);
+}
+
+static bool
+disk_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFlags flags,
+                   GError **error)
+{
+  return im_file_write_zeroes (((Disk *)block)->file, offset, length,
+                               flags & IM_WRITE_MAY_UNMAP, flags & IM_WRITE_FAST, error);
+}
+
+static bool
+disk_discard (ImBlock *block, uint64_t offset, uint64_t length, GError **error)
+{
+  return im_file_discard (((Disk *)block)->file, offset, length, error);
+}
+
+static bool
+disk_flush (ImBlock *block, GError **error)
+{
+  return true;
+}
+
+static const ImBlockOps disk_ops = {.name = "fuzz",
+                                    .map = disk_map,
+                                    .pwrite = disk_pwrite,
+                                    .write_zeroes = disk_write_zeroes,
+                                    .discard = disk_discard,
+                                    .flush = disk_flush,
+                                    .free = disk_free};
 
 static ImBlock *
 disk_new (const ImResources *shared)
@@ -54,9 +87,11 @@ disk_new (const ImResources *shared)
   int fd = memfd_create ("fuzz", MFD_CLOEXEC);
   g_autofree char *path = g_strdup_printf ("/proc/self/fd/%d", fd);
   g_assert_cmpint (ftruncate (fd, DISK_SIZE), ==, 0);
-  disk->file = im_file_open_read_only (path, NULL);
+  disk->file = im_file_open_writable (path, IM_CACHE_WRITEBACK, NULL);
   close (fd);
   im_block_init (&disk->block, &disk_ops, DISK_SIZE, NULL, shared);
+  disk->block.writable = true;
+  disk->block.policy.pass_discards = true;
   return &disk->block;
 }
 
@@ -79,6 +114,7 @@ host_new (void)
   shared.pool = im_pool_new (2);
   set = im_export_set_new ("fuzz", &st);
   im_export_set_add_block (set, IM_EXPORT_DISK, "disk", "a disk", disk_new (&shared), 0);
+  set->read_only = false;
   ImNbdHost *host = g_new0 (ImNbdHost, 1);
   host->exports = im_nbd_exports_new (set, "", NULL, true, NULL);
   host->pool = shared.pool;

@@ -24,11 +24,11 @@ client_on (int fd)
 }
 
 static Client *
-client_between (int ours, int theirs)
+client_between (ImNbdHost *host, int ours, int theirs)
 {
   g_autoptr (GError) error = NULL;
   Client *client = client_on (ours);
-  client->connection = im_nbd_connection_new (fixture_host (), theirs, &error);
+  client->connection = im_nbd_connection_new (host, theirs, &error);
   g_assert_no_error (error);
   g_assert_cmpint (
       pthread_create (&client->thread, NULL, connection_thread, client->connection), ==,
@@ -37,11 +37,17 @@ client_between (int ours, int theirs)
 }
 
 Client *
-client_new (void)
+client_new_of (ImNbdHost *host)
 {
   int fds[2];
   g_assert_cmpint (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
-  return client_between (fds[0], fds[1]);
+  return client_between (host, fds[0], fds[1]);
+}
+
+Client *
+client_new (void)
+{
+  return client_new_of (fixture_host ());
 }
 
 Client *
@@ -58,7 +64,7 @@ client_new_tcp (void)
   g_assert_cmpint (connect (ours, (struct sockaddr *)&address, length), ==, 0);
   int theirs = accept (listener, NULL, NULL);
   close (listener);
-  return client_between (ours, theirs);
+  return client_between (fixture_host (), ours, theirs);
 }
 
 void
@@ -280,10 +286,8 @@ client_read (Client *client, uint16_t flags, uint64_t offset, uint64_t length)
 }
 
 uint32_t
-client_command (Client *client, uint16_t type, uint16_t flags, uint64_t offset,
-                uint64_t length)
+client_reply (Client *client)
 {
-  client_request (client, type, flags, offset, length);
   if (client->mode == IM_NBD_MODE_SIMPLE)
     return simple_reply (client, client->cookie);
   Chunk chunk = client_chunk (client);
@@ -292,4 +296,31 @@ client_command (Client *client, uint16_t type, uint16_t flags, uint64_t offset,
     return error_chunk (client, &chunk);
   g_assert_true (chunk.done);
   return 0;
+}
+
+uint32_t
+client_command (Client *client, uint16_t type, uint16_t flags, uint64_t offset,
+                uint64_t length)
+{
+  client_request (client, type, flags, offset, length);
+  return client_reply (client);
+}
+
+void
+client_send_write (Client *client, uint16_t flags, uint64_t offset, const void *data,
+                   uint64_t length)
+{
+  if (client->mode == IM_NBD_MODE_EXTENDED)
+    flags |= IM_NBD_CMD_FLAG_PAYLOAD_LEN;
+  client_request (client, IM_NBD_CMD_WRITE, flags, offset, length);
+  if (length > 0)
+    client_send (client, data, length);
+}
+
+uint32_t
+client_write (Client *client, uint16_t flags, uint64_t offset, const void *data,
+              uint64_t length)
+{
+  client_send_write (client, flags, offset, data, length);
+  return client_reply (client);
 }

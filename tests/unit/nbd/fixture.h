@@ -43,6 +43,8 @@ typedef struct {
 
 /* Starts a connection on one end of a pair. */
 Client *client_new (void);
+/* The same to another host. */
+Client *client_new_of (ImNbdHost *host);
 /* The same through a TCP connection. */
 Client *client_new_tcp (void);
 /* On a socket that is connected to a server. */
@@ -74,6 +76,15 @@ uint32_t client_read (Client *client, uint16_t flags, uint64_t offset, uint64_t 
 /* For commands whose reply has no data. */
 uint32_t client_command (Client *client, uint16_t type, uint16_t flags, uint64_t offset,
                          uint64_t length);
+
+/* The error in a reply without data to the request with the last cookie. */
+uint32_t client_reply (Client *client);
+/* A WRITE of the LENGTH bytes at DATA, and its reply. */
+uint32_t client_write (Client *client, uint16_t flags, uint64_t offset, const void *data,
+                       uint64_t length);
+/* The same without waiting for the reply. */
+void client_send_write (Client *client, uint16_t flags, uint64_t offset, const void *data,
+                        uint64_t length);
 
 /* The head of a chunk. */
 typedef struct {

@@ -58,22 +58,30 @@ static void
 test_flags (void)
 {
   ImNbdExports exports = {.multi = false};
-  unsigned flags = im_nbd_exports_flags (&exports, IM_NBD_MODE_SIMPLE, 0);
+  ImNbdExport export = {.writable = false};
+  unsigned flags = im_nbd_exports_flags (&exports, &export, IM_NBD_MODE_SIMPLE, 0);
   g_assert_cmphex (flags, ==,
                    IM_NBD_FLAG_HAS_FLAGS | IM_NBD_FLAG_READ_ONLY |
                        IM_NBD_FLAG_SEND_FLUSH | IM_NBD_FLAG_SEND_FUA |
                        IM_NBD_FLAG_SEND_CACHE);
   exports.multi = true;
-  g_assert_true (im_nbd_exports_flags (&exports, IM_NBD_MODE_SIMPLE, 0) &
+  g_assert_true (im_nbd_exports_flags (&exports, &export, IM_NBD_MODE_SIMPLE, 0) &
                  IM_NBD_FLAG_CAN_MULTI_CONN);
-  g_assert_true (im_nbd_exports_flags (&exports, IM_NBD_MODE_STRUCTURED, 1) &
+  g_assert_true (im_nbd_exports_flags (&exports, &export, IM_NBD_MODE_STRUCTURED, 1) &
                  IM_NBD_FLAG_SEND_DF);
-  g_assert_false (im_nbd_exports_flags (&exports, IM_NBD_MODE_STRUCTURED, 1) &
+  g_assert_false (im_nbd_exports_flags (&exports, &export, IM_NBD_MODE_STRUCTURED, 1) &
                   IM_NBD_FLAG_BLOCK_STATUS_PAYLOAD);
-  g_assert_false (im_nbd_exports_flags (&exports, IM_NBD_MODE_EXTENDED, 0) &
+  g_assert_false (im_nbd_exports_flags (&exports, &export, IM_NBD_MODE_EXTENDED, 0) &
                   IM_NBD_FLAG_BLOCK_STATUS_PAYLOAD);
-  g_assert_true (im_nbd_exports_flags (&exports, IM_NBD_MODE_EXTENDED, 1) &
+  g_assert_true (im_nbd_exports_flags (&exports, &export, IM_NBD_MODE_EXTENDED, 1) &
                  IM_NBD_FLAG_BLOCK_STATUS_PAYLOAD);
+  exports.multi = false;
+  export.writable = true;
+  flags = im_nbd_exports_flags (&exports, &export, IM_NBD_MODE_SIMPLE, 0);
+  g_assert_cmphex (flags, ==,
+                   IM_NBD_FLAG_HAS_FLAGS | IM_NBD_FLAG_SEND_FLUSH | IM_NBD_FLAG_SEND_FUA |
+                       IM_NBD_FLAG_SEND_TRIM | IM_NBD_FLAG_SEND_WRITE_ZEROES |
+                       IM_NBD_FLAG_SEND_CACHE | IM_NBD_FLAG_SEND_FAST_ZERO);
 }
 
 static void
