@@ -266,7 +266,7 @@ static bool
 walk_l1 (Walk *w, GError **error)
 {
   const Qcow2Image *image = w->image;
-  const Qcow2Geometry *g = &image->geometry;
+  const Qcow2Geometry *g = &w->geometry;
   unsigned shift = g->cluster_bits + g->l2_bits;
   uint64_t index = w->at >> shift;
   uint64_t entry = index < image->l1_entries ? qcow2_l1_entry (image, index) : 0;
