@@ -130,7 +130,7 @@ rig_make (Rig *rig, const RigShape *shape, const ImResources *resources)
                 : g_strdup ("");
   save (raw, rig->expected, shape->size);
   if (shape->filled)
-    run (NULL, "qemu-img convert -q%s -f raw -O qcow2 -o %s%s %s %s",
+    run (NULL, "qemu-img convert -q -t unsafe%s -f raw -O qcow2 -o %s%s %s %s",
          shape->compressed ? " -c" : "", options, backing, raw, rig->path);
   else
     run (NULL, "qemu-img create -q -f qcow2 -o %s%s%s %s %" G_GUINT64_FORMAT, options,
@@ -139,6 +139,12 @@ rig_make (Rig *rig, const RigShape *shape, const ImResources *resources)
   if (shape->snapshot)
     run (NULL, "qemu-img snapshot -q -c one %s", rig->path);
   g_rand_free (rand);
+}
+
+void
+rig_add_bitmap (Rig *rig)
+{
+  run (NULL, "qemu-img bitmap --add %s changes", rig->path);
 }
 
 void
@@ -192,7 +198,8 @@ compare_converted (Rig *rig, const char *options, const uint8_t *expected)
   g_autofree char *bytes = NULL;
   gsize len;
 
-  run (NULL, "qemu-img convert -q -f qcow2 -O raw%s %s %s", options, rig->path, raw);
+  run (NULL, "qemu-img convert -q -t unsafe -f qcow2 -O raw%s %s %s", options, rig->path,
+       raw);
   g_assert_true (g_file_get_contents (raw, &bytes, &len, NULL));
   g_assert_cmpuint (len, ==, rig->shape.size);
   g_assert_true (memcmp (bytes, expected, len) == 0);

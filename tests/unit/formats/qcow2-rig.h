@@ -30,6 +30,8 @@ typedef struct {
 bool rig_has_qemu_img (void);
 
 void rig_make (Rig *rig, const RigShape *shape, const ImResources *resources);
+/* A feature that the driver does not keep up: a bitmap of what changes. */
+void rig_add_bitmap (Rig *rig);
 void rig_open (Rig *rig, ImCacheMode cache);
 /* Opens another file, such as a copy, instead. */
 void rig_open_path (Rig *rig, const char *path, ImCacheMode cache, bool writable);
