@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "block/check.h"
+#include "block/operation.h"
 #include "block/read-ahead.h"
 
 void
@@ -14,6 +15,7 @@ im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBlock *pa
   block->size = size;
   block->preferred = 4096;
   block->writable = false;
+  block->read_only_because = NULL;
   block->policy = (ImWritePolicy){0};
   block->guard = NULL;
   block->parent = parent;
@@ -68,7 +70,8 @@ im_extent_continues (const ImExtent *first, const ImExtent *second)
 {
   if (first->offset + first->length != second->offset || first->kind != second->kind ||
       first->depth != second->depth || first->allocated != second->allocated ||
-      first->stable != second->stable || first->placed != second->placed)
+      first->stable != second->stable || first->placed != second->placed ||
+      first->own != second->own)
     return false;
   switch (first->kind) {
   case IM_EXTENT_ZERO:
@@ -214,12 +217,11 @@ resolve_step (MapRequest *request, ImBlock *top, uint64_t *at, uint64_t end,
   }
 }
 
-bool
-im_block_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
-              ImExtent *extents, size_t n, size_t *ret_n, GError **error)
+/* im_block_map within an operation, of a range that was checked. */
+static bool
+map_range (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
+           ImExtent *extents, size_t n, size_t *ret_n, GError **error)
 {
-  if (!im_block_check_range (block, offset, length, error))
-    return false;
   MapRequest request = {.flags = flags, .list = {.extents = extents, .max = n}};
   uint64_t at = offset, end = offset + length;
   bool full = false;
@@ -235,6 +237,20 @@ im_block_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags
   }
   *ret_n = request.list.n;
   return true;
+}
+
+bool
+im_block_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
+              ImExtent *extents, size_t n, size_t *ret_n, GError **error)
+{
+  if (!im_block_check_range (block, offset, length, error))
+    return false;
+  if (block->writable)
+    im_operation_begin ();
+  bool ok = map_range (block, offset, length, flags, extents, n, ret_n, error);
+  if (block->writable)
+    im_operation_end ();
+  return ok;
 }
 
 bool

@@ -39,6 +39,7 @@ typedef struct {
   /* FILE, and ZERO where a hole of the file was found beneath it: tables of the image set
    * this very place aside, so that writing there allocates nothing. */
   bool placed;
+  bool own;           /* FILE: nothing else shares these bytes, they may be overwritten */
   ImFile *file;       /* FILE: borrowed from the block */
   uint64_t at;        /* FILE: offset of the first byte in it.  CHUNK: see chunk.
                        * DAMAGED: where in the image the bad entry is */
@@ -120,15 +121,17 @@ typedef bool (*ImWriteGuard) (ImBlock *block, const void *buf, uint64_t length,
 /* Drivers embed this as their first member and fill it by im_block_init. */
 struct ImBlock {
   const ImBlockOps *ops;
-  uint64_t size;             /* bytes, exact; fixed while open */
-  bool writable;             /* set by the driver's open, const afterwards */
-  uint32_t preferred;        /* bytes that are good to ask for at once: the cluster */
-  ImBlock *parent;           /* owned; NULL: PARENT reads as zeros */
-  const ImResources *shared; /* borrowed */
-  ImFile *file;              /* a reference: what it was opened from, for reports; NULL:
-                              * nothing, as with slices.  Set once, by im_block_set_file */
-  ImWritePolicy policy;      /* all off.  Set once, by whoever opened it */
-  ImWriteGuard guard;        /* NULL: none.  Set once, by whoever opened it */
+  uint64_t size;                 /* bytes, exact; fixed while open */
+  bool writable;                 /* set by the driver's open, const afterwards */
+  const char *read_only_because; /* set by the driver's open where the file could be
+                                  * written and the image cannot: static text */
+  uint32_t preferred;            /* bytes that are good to ask for at once: the cluster */
+  ImBlock *parent;               /* owned; NULL: PARENT reads as zeros */
+  const ImResources *shared;     /* borrowed */
+  ImFile *file;         /* a reference: what it was opened from, for reports; NULL:
+                         * nothing, as with slices.  Set once, by im_block_set_file */
+  ImWritePolicy policy; /* all off.  Set once, by whoever opened it */
+  ImWriteGuard guard;   /* NULL: none.  Set once, by whoever opened it */
   atomic_uint references;
   /* The core's, made when a CHUNK is first read. */
   _Atomic (struct ImReadAhead *) read_ahead;
@@ -149,7 +152,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImBlock, im_block_unref)
 /* Where the bytes [OFFSET, OFFSET + LENGTH) are: 1 ≤ *ret_n ≤ N extents from OFFSET on,
  * in order, without gaps, neighbours of one kind merged, perhaps covering less than all
  * (call again).  PARENT never comes out: chains are resolved, with zeros beyond a short
- * parent.  LENGTH ≥ 1.  Valid for as long as the block is open. */
+ * parent.  LENGTH ≥ 1.  A stable extent is valid for as long as the block is open; any
+ * other within the caller's operation (block/operation.h), or under a claim. */
 bool im_block_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
                    ImExtent *extents, size_t n, size_t *ret_n, GError **error);
 

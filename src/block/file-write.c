@@ -13,27 +13,54 @@
 
 enum { ZEROES_AT_ONCE = 1 << 20 }; /* bytes of zeros written by one call */
 
-/* Writes inside the file as it was opened; nothing here makes it longer. */
+_Atomic (const ImFileHooks *) im_file_hooks;
+
+static const ImFileHooks *
+hooks (void)
+{
+  return atomic_load_explicit (&im_file_hooks, memory_order_acquire);
+}
+
+/* Asks the test, where one looks on. */
+static bool
+may_change (ImFile *file, const ImFileChange *change, GError **error)
+{
+  int failure = hooks () ? hooks ()->before (file, change) : 0;
+  if (failure != 0)
+    im_set_errno (error, failure, "cannot write at offset %" G_GUINT64_FORMAT,
+                  change->offset);
+  return failure == 0;
+}
+
+static void
+note_change (ImFile *file, const ImFileChange *change)
+{
+  if (hooks ())
+    hooks ()->after (file, change);
+}
+
+/* Writes inside the file; im_file_extend alone makes it longer. */
 static bool
 check_inside (const ImFile *file, uint64_t length, uint64_t offset, GError **error)
 {
-  if (im_range_fits (offset, length, file->size))
+  uint64_t size = im_file_size (file);
+  if (im_range_fits (offset, length, size))
     return true;
   im_set_errno (error, ENOSPC,
                 "%" G_GUINT64_FORMAT " bytes at offset %" G_GUINT64_FORMAT
                 " of a file of %" G_GUINT64_FORMAT,
-                length, offset, file->size);
+                length, offset, size);
   return false;
 }
 
 static bool
-write_all (ImFile *file, const void *buf, size_t len, uint64_t offset, bool durable,
+write_all (ImFile *file, struct iovec *iov, size_t n, uint64_t offset, bool durable,
            GError **error)
 {
-  const char *from = buf;
-  while (len > 0) {
-    struct iovec iov = {.iov_base = (char *)from, .iov_len = len};
-    ssize_t put = pwritev2 (file->fd, &iov, 1, (off_t)offset, durable ? RWF_DSYNC : 0);
+  im_iov_advance (&iov, &n, 0);
+  while (n > 0) {
+    ssize_t put =
+        pwritev2 (file->fd, iov, (int)n, (off_t)offset, durable ? RWF_DSYNC : 0);
     if (put < 0 && errno == EINTR)
       continue;
     if (put <= 0) {
@@ -41,10 +68,38 @@ write_all (ImFile *file, const void *buf, size_t len, uint64_t offset, bool dura
                     "cannot write at offset %" G_GUINT64_FORMAT, offset);
       return false;
     }
-    from += put;
     offset += (uint64_t)put;
-    len -= (size_t)put;
+    im_iov_advance (&iov, &n, (size_t)put);
   }
+  return true;
+}
+
+static uint64_t
+total_length (const struct iovec *iov, size_t n)
+{
+  uint64_t length = 0;
+  for (size_t i = 0; i < n; i++)
+    length += iov[i].iov_len;
+  return length;
+}
+
+bool
+im_file_pwritev (ImFile *file, struct iovec *iov, size_t n, uint64_t offset, bool durable,
+                 GError **error)
+{
+  struct iovec kept[IM_FILE_IOV_MAX];
+  ImFileChange change = {.kind = IM_FILE_WRITE,
+                         .offset = offset,
+                         .length = total_length (iov, n),
+                         .iov = kept,
+                         .n = n};
+  if (hooks ())
+    memcpy (kept, iov, n * sizeof *iov);
+  if (!check_inside (file, change.length, offset, error) ||
+      !may_change (file, &change, error) ||
+      !write_all (file, iov, n, offset, durable && file->cache != IM_CACHE_UNSAFE, error))
+    return false;
+  note_change (file, &change);
   return true;
 }
 
@@ -52,9 +107,55 @@ bool
 im_file_pwrite (ImFile *file, const void *buf, size_t len, uint64_t offset, bool durable,
                 GError **error)
 {
-  return check_inside (file, len, offset, error) &&
-         write_all (file, buf, len, offset, durable && file->cache != IM_CACHE_UNSAFE,
-                    error);
+  struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
+  return im_file_pwritev (file, &iov, 1, offset, durable, error);
+}
+
+ImCacheMode
+im_file_cache (const ImFile *file)
+{
+  return file->cache;
+}
+
+/* With the resize mutex held. */
+static bool
+resize_locked (ImFile *file, uint64_t size, GError **error)
+{
+  ImFileChange change = {.kind = IM_FILE_RESIZE, .offset = size};
+  if (!may_change (file, &change, error))
+    return false;
+  if (ftruncate (file->fd, (off_t)size) < 0) {
+    im_set_errno (error, errno, "cannot make the file %" G_GUINT64_FORMAT " bytes long",
+                  size);
+    return false;
+  }
+  atomic_store_explicit (&file->size, size, memory_order_release);
+  note_change (file, &change);
+  return true;
+}
+
+bool
+im_file_extend (ImFile *file, uint64_t size, GError **error)
+{
+  if (size <= im_file_size (file))
+    return true;
+  if (!S_ISREG (file->st.st_mode))
+    return check_inside (file, size, 0, error);
+  pthread_mutex_lock (&file->resize);
+  bool ok = size <= im_file_size (file) || resize_locked (file, size, error);
+  pthread_mutex_unlock (&file->resize);
+  return ok;
+}
+
+bool
+im_file_shrink (ImFile *file, uint64_t size, GError **error)
+{
+  if (!S_ISREG (file->st.st_mode))
+    return true;
+  pthread_mutex_lock (&file->resize);
+  bool ok = size >= im_file_size (file) || resize_locked (file, size, error);
+  pthread_mutex_unlock (&file->resize);
+  return ok;
 }
 
 /* True where MODE worked; otherwise errno tells. */
@@ -83,19 +184,18 @@ write_zeros_out (ImFile *file, uint64_t offset, uint64_t length, GError **error)
   static const uint8_t zeros[ZEROES_AT_ONCE];
   for (uint64_t done = 0; done < length;) {
     size_t n = (size_t)im_min (length - done, sizeof zeros);
-    if (!write_all (file, zeros, n, offset + done, false, error))
+    struct iovec iov = {.iov_base = (void *)zeros, .iov_len = n};
+    if (!write_all (file, &iov, 1, offset + done, false, error))
       return false;
     done += n;
   }
   return true;
 }
 
-bool
-im_file_write_zeroes (ImFile *file, uint64_t offset, uint64_t length, bool may_unmap,
-                      bool fast, GError **error)
+static bool
+zero_range (ImFile *file, uint64_t offset, uint64_t length, bool may_unmap, bool fast,
+            GError **error)
 {
-  if (!check_inside (file, length, offset, error))
-    return false;
   if (length == 0 ||
       (may_unmap && fallocate_range (file, FALLOC_FL_PUNCH_HOLE, offset, length)) ||
       fallocate_range (file, FALLOC_FL_ZERO_RANGE, offset, length))
@@ -106,6 +206,18 @@ im_file_write_zeroes (ImFile *file, uint64_t offset, uint64_t length, bool may_u
     return false;
   }
   return write_zeros_out (file, offset, length, error);
+}
+
+bool
+im_file_write_zeroes (ImFile *file, uint64_t offset, uint64_t length, bool may_unmap,
+                      bool fast, GError **error)
+{
+  ImFileChange change = {.kind = IM_FILE_ZERO, .offset = offset, .length = length};
+  if (!check_inside (file, length, offset, error) || !may_change (file, &change, error) ||
+      !zero_range (file, offset, length, may_unmap, fast, error))
+    return false;
+  note_change (file, &change);
+  return true;
 }
 
 /* A block device takes whole sectors only. */
@@ -123,16 +235,42 @@ discard_device (ImFile *file, uint64_t offset, uint64_t length)
 bool
 im_file_discard (ImFile *file, uint64_t offset, uint64_t length, GError **error)
 {
-  if (!check_inside (file, length, offset, error))
+  ImFileChange change = {.kind = IM_FILE_DISCARD, .offset = offset, .length = length};
+  if (!check_inside (file, length, offset, error) || !may_change (file, &change, error))
     return false;
   bool done =
       length == 0 || (S_ISBLK (file->st.st_mode)
                           ? discard_device (file, offset, length)
                           : fallocate_range (file, FALLOC_FL_PUNCH_HOLE, offset, length));
-  if (done || is_unsupported (errno))
+  if (done || is_unsupported (errno)) {
+    if (done)
+      note_change (file, &change);
     return true;
+  }
   im_set_errno (error, errno, "cannot discard at offset %" G_GUINT64_FORMAT, offset);
   return false;
+}
+
+/* fdatasync, as far as the test lets it be made; the errno otherwise. */
+static int
+sync_data (ImFile *file)
+{
+  ImFileChange change = {.kind = IM_FILE_SYNC};
+  int failure = hooks () ? hooks ()->before (file, &change) : 0;
+  if (failure == 0 && fdatasync (file->fd) < 0)
+    failure = errno;
+  if (failure == 0)
+    note_change (file, &change);
+  return failure;
+}
+
+bool
+im_file_check_synced (ImFile *file, GError **error)
+{
+  int failure = atomic_load (&file->sync_failure);
+  if (failure != 0)
+    im_set_errno (error, failure, "cannot make the writes durable");
+  return failure == 0;
 }
 
 bool
@@ -140,13 +278,9 @@ im_file_sync (ImFile *file, GError **error)
 {
   if (file->cache == IM_CACHE_UNSAFE)
     return true;
-  int failure = atomic_load (&file->sync_failure);
-  if (failure == 0 && fdatasync (file->fd) < 0) {
-    failure = errno;
-    int none = 0;
-    atomic_compare_exchange_strong (&file->sync_failure, &none, failure);
-  }
+  int failure = atomic_load (&file->sync_failure) == 0 ? sync_data (file) : 0;
+  int none = 0;
   if (failure != 0)
-    im_set_errno (error, failure, "cannot make the writes durable");
-  return failure == 0;
+    atomic_compare_exchange_strong (&file->sync_failure, &none, failure);
+  return im_file_check_synced (file, error);
 }

@@ -55,14 +55,13 @@ open_quietly (const char *path, int access, GError **error)
 static bool
 find_size (ImFile *file, GError **error)
 {
-  if (!S_ISBLK (file->st.st_mode)) {
-    file->size = (uint64_t)file->st.st_size;
-    return true;
+  uint64_t size = (uint64_t)file->st.st_size;
+  if (S_ISBLK (file->st.st_mode) && ioctl (file->fd, BLKGETSIZE64, &size) < 0) {
+    im_set_errno (error, errno, "cannot find the device's size");
+    return false;
   }
-  if (ioctl (file->fd, BLKGETSIZE64, &file->size) == 0)
-    return true;
-  im_set_errno (error, errno, "cannot find the device's size");
-  return false;
+  atomic_init (&file->size, size);
+  return true;
 }
 
 static ImFile *
@@ -73,6 +72,7 @@ open_file (const char *path, int access, GError **error)
     return NULL;
   g_autoptr (ImFile) file = g_new0 (ImFile, 1);
   atomic_init (&file->references, 1);
+  pthread_mutex_init (&file->resize, NULL);
   file->fd = fd;
   file->id = atomic_fetch_add (&next_id, 1);
   file->path = g_canonicalize_filename (path, NULL);
@@ -129,6 +129,7 @@ im_file_unref (ImFile *file)
   if (!file || atomic_fetch_sub (&file->references, 1) != 1)
     return;
   close (file->fd);
+  pthread_mutex_destroy (&file->resize);
   g_free (file->path);
   g_free (file);
 }
@@ -148,7 +149,7 @@ im_file_id (const ImFile *file)
 uint64_t
 im_file_size (const ImFile *file)
 {
-  return file->size;
+  return atomic_load_explicit (&file->size, memory_order_acquire);
 }
 
 int
@@ -169,9 +170,8 @@ im_file_has_holes (const ImFile *file)
   return S_ISREG (file->st.st_mode);
 }
 
-/* Moves the start of *IOV, of *N buffers, on by DONE bytes. */
-static void
-advance (struct iovec **iov, size_t *n, size_t done)
+void
+im_iov_advance (struct iovec **iov, size_t *n, size_t done)
 {
   while (*n > 0 && done >= (*iov)->iov_len) {
     done -= (*iov)->iov_len;
@@ -195,8 +195,9 @@ bool
 im_file_preadv (ImFile *file, struct iovec *iov, size_t n, uint64_t offset,
                 GError **error)
 {
-  advance (&iov, &n, 0);
-  while (n > 0 && offset < file->size) {
+  uint64_t size = im_file_size (file);
+  im_iov_advance (&iov, &n, 0);
+  while (n > 0 && offset < size) {
     ssize_t got = preadv (file->fd, iov, (int)n, (off_t)offset);
     if (got < 0 && errno == EINTR)
       continue;
@@ -208,11 +209,11 @@ im_file_preadv (ImFile *file, struct iovec *iov, size_t n, uint64_t offset,
       im_set_errno (error, EIO,
                     "the file ends at offset %" G_GUINT64_FORMAT
                     ", it had %" G_GUINT64_FORMAT " bytes when it was opened",
-                    offset, file->size);
+                    offset, size);
       return false;
     }
     offset += (uint64_t)got;
-    advance (&iov, &n, (size_t)got);
+    im_iov_advance (&iov, &n, (size_t)got);
   }
   zero_rest (iov, n);
   return true;
@@ -229,7 +230,8 @@ bool
 im_file_pread_nowait (ImFile *file, void *buf, size_t len, uint64_t offset)
 {
   char *to = buf;
-  while (len > 0 && offset < file->size) {
+  uint64_t size = im_file_size (file);
+  while (len > 0 && offset < size) {
     struct iovec iov = {.iov_base = to, .iov_len = len};
     ssize_t got =
         preadv2 (file->fd, &iov, 1, (off_t)offset, file->in_memory ? 0 : RWF_NOWAIT);
@@ -247,11 +249,12 @@ void
 im_file_find_run (ImFile *file, uint64_t offset, uint64_t len, bool *ret_data,
                   uint64_t *ret_run)
 {
-  *ret_data = offset < file->size;
+  uint64_t size = im_file_size (file);
+  *ret_data = offset < size;
   *ret_run = len;
   if (!*ret_data)
     return;
-  uint64_t left = im_min (len, file->size - offset);
+  uint64_t left = im_min (len, size - offset);
   if (!im_file_has_holes (file)) {
     *ret_run = left;
     return;

@@ -42,7 +42,8 @@ const char *im_file_path (const ImFile *file);
  */
 uint64_t im_file_id (const ImFile *file);
 
-/* Bytes, exactly, as found when it was opened; a block device's own size. */
+/* Bytes, exactly: as found when it was opened, or as im_file_extend left it; a block
+ * device's own size. */
 uint64_t im_file_size (const ImFile *file);
 
 /* The descriptor, or -1 for a leaf without one.  Stays the file's. */
@@ -73,10 +74,24 @@ bool im_file_pread_nowait (ImFile *file, void *buf, size_t len, uint64_t offset)
 void im_file_find_run (ImFile *file, uint64_t offset, uint64_t len, bool *ret_data,
                        uint64_t *ret_run);
 
+/* How writes and flushes are meant; WRITEBACK where it is not writable. */
+ImCacheMode im_file_cache (const ImFile *file);
+
+/* Makes the file SIZE bytes long where it is shorter; what is added reads as zeros.  A
+ * block device has the length it has: ENOSPC. */
+bool im_file_extend (ImFile *file, uint64_t size, GError **error);
+
+/* Cuts a regular file down to SIZE bytes; nobody uses what lies behind. */
+bool im_file_shrink (ImFile *file, uint64_t size, GError **error);
+
 /* Writes exactly LEN bytes at OFFSET, inside im_file_size.  DURABLE: as by a flush of
  * these bytes. */
 bool im_file_pwrite (ImFile *file, const void *buf, size_t len, uint64_t offset,
                      bool durable, GError **error);
+
+/* The same from several buffers; IOV is changed while it works.  N ≤ IM_FILE_IOV_MAX. */
+bool im_file_pwritev (ImFile *file, struct iovec *iov, size_t n, uint64_t offset,
+                      bool durable, GError **error);
 
 /* Makes [OFFSET, OFFSET + LENGTH), inside im_file_size, read as zeros.  MAY_UNMAP: it may
  * become a hole.  FAST: ENOTSUP where that would mean writing zeros out. */
@@ -90,3 +105,6 @@ bool im_file_discard (ImFile *file, uint64_t offset, uint64_t length, GError **e
 /* fdatasync.  A failure is remembered: all later calls fail with it, since the kernel may
  * have dropped what it could not write. */
 bool im_file_sync (ImFile *file, GError **error);
+
+/* False, with that error, once a sync has failed. */
+bool im_file_check_synced (ImFile *file, GError **error);

@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "block/block.h"
+#include "block/operation.h"
 #include "block/read-ahead.h"
 
 #include <errno.h>
@@ -122,25 +123,37 @@ fill_zeros (const Batch *batch, GError **error)
   return true;
 }
 
-bool
-im_block_pread (ImBlock *block, void *buf, size_t len, uint64_t offset, GError **error)
+static bool
+read_range (ImBlock *block, void *buf, size_t len, uint64_t offset, bool *met_chunks,
+            GError **error)
 {
   ImExtent extents[EXTENTS];
-  bool met_chunks = false;
   Batch batch = {.buf = buf, .base = offset, .extents = extents};
   for (uint64_t done = 0; done < len;) {
     if (!im_block_map (block, offset + done, len - done, IM_MAP_WHERE, extents, EXTENTS,
                        &batch.n, error))
       return false;
     if (!fill_zeros (&batch, error) || !read_files (&batch, error) ||
-        !read_chunks (block, &batch, &met_chunks, error))
+        !read_chunks (block, &batch, met_chunks, error))
       return false;
     const ImExtent *last = &extents[batch.n - 1];
     done = last->offset + last->length - offset;
   }
-  if (met_chunks)
-    im_read_ahead_note (block, offset, len);
   return true;
+}
+
+bool
+im_block_pread (ImBlock *block, void *buf, size_t len, uint64_t offset, GError **error)
+{
+  bool met_chunks = false;
+  if (block->writable)
+    im_operation_begin ();
+  bool ok = read_range (block, buf, len, offset, &met_chunks, error);
+  if (block->writable)
+    im_operation_end ();
+  if (ok && met_chunks)
+    im_read_ahead_note (block, offset, len);
+  return ok;
 }
 
 /* Fetches EXTENT into TO if that needs no waiting. */
@@ -167,23 +180,35 @@ fetch_nowait (ImBlock *block, const Batch *batch, const ImExtent *extent,
   return false;
 }
 
-bool
-im_block_pread_nowait (ImBlock *block, void *buf, size_t len, uint64_t offset)
+static bool
+read_range_nowait (ImBlock *block, void *buf, size_t len, uint64_t offset,
+                   bool *met_chunks)
 {
   ImExtent extents[EXTENTS];
-  bool met_chunks = false;
   Batch batch = {.buf = buf, .base = offset, .extents = extents};
   for (uint64_t done = 0; done < len;) {
     if (!im_block_map (block, offset + done, len - done, IM_MAP_NOWAIT, extents, EXTENTS,
                        &batch.n, NULL))
       return false;
     for (size_t i = 0; i < batch.n; i++)
-      if (!fetch_nowait (block, &batch, &extents[i], &met_chunks))
+      if (!fetch_nowait (block, &batch, &extents[i], met_chunks))
         return false;
     const ImExtent *last = &extents[batch.n - 1];
     done = last->offset + last->length - offset;
   }
-  if (met_chunks)
-    im_read_ahead_note (block, offset, len);
   return true;
+}
+
+bool
+im_block_pread_nowait (ImBlock *block, void *buf, size_t len, uint64_t offset)
+{
+  bool met_chunks = false;
+  if (block->writable)
+    im_operation_begin ();
+  bool ok = read_range_nowait (block, buf, len, offset, &met_chunks);
+  if (block->writable)
+    im_operation_end ();
+  if (ok && met_chunks)
+    im_read_ahead_note (block, offset, len);
+  return ok;
 }

@@ -163,3 +163,23 @@ im_table_cache_read_be64 (ImTableCache *cache, ImFile *file, uint64_t table,
   memcpy (ret_words, slice + within, n * 8);
   return true;
 }
+
+static void
+drop_slice (ImTableCache *cache, uint64_t file, uint64_t at)
+{
+  size_t set = find_set (cache, file, at);
+  pthread_mutex_t *mutex = &cache->mutexes[set % MUTEXES];
+  pthread_mutex_lock (mutex);
+  for (size_t i = set * WAYS; i < (set + 1) * WAYS; i++)
+    if (atomic_load (&cache->slots[i].file) == file &&
+        atomic_load (&cache->slots[i].at) == at)
+      fill_slot (cache, i, 0, 0, NULL, 0);
+  pthread_mutex_unlock (mutex);
+}
+
+void
+im_table_cache_drop (ImTableCache *cache, ImFile *file, uint64_t table, uint64_t len)
+{
+  for (uint64_t done = 0; done < len; done += IM_TABLE_SLICE)
+    drop_slice (cache, im_file_id (file), table + done);
+}

@@ -23,6 +23,10 @@ bool im_table_cache_read_be64 (ImTableCache *cache, ImFile *file, uint64_t table
                                uint64_t words, uint64_t first, size_t n, bool nowait,
                                uint64_t *ret_words, GError **error);
 
+/* Forgets all slices of the table at byte TABLE, LEN bytes of it. */
+void im_table_cache_drop (ImTableCache *cache, ImFile *file, uint64_t table,
+                          uint64_t len);
+
 /* How many words from FIRST on lie in the same slice of a table of WORDS words. */
 static inline size_t
 im_table_cache_span (uint64_t first, uint64_t words)

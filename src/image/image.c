@@ -251,9 +251,10 @@ open_own_file (ImImage *image, const ImOpenOptions *options, GError **error)
   return image->format != NULL;
 }
 
-ImImage *
-im_image_open (const char *path, const ImOpenOptions *options, const ImResources *shared,
-               GError **error)
+/* The image, once; whether it is writable is then to be seen. */
+static ImImage *
+open_once (const char *path, const ImOpenOptions *options, const ImResources *shared,
+           GError **error)
 {
   g_autoptr (ImImage) image = g_new0 (ImImage, 1);
   image->path = g_strdup (path);
@@ -265,6 +266,24 @@ im_image_open (const char *path, const ImOpenOptions *options, const ImResources
     return NULL;
   if (image->probed && image->format == &im_format_raw)
     image->disk->guard = im_image_guard_raw;
+  return g_steal_pointer (&image);
+}
+
+ImImage *
+im_image_open (const char *path, const ImOpenOptions *options, const ImResources *shared,
+               GError **error)
+{
+  g_autoptr (ImImage) image = open_once (path, options, shared, error);
+  if (!image || !im_file_is_writable (image->file) || image->disk->writable)
+    return g_steal_pointer (&image);
+  /* The format can be written, this image not: nothing of it stays open for writing. */
+  ImOpenOptions reading = *options;
+  reading.writable = false;
+  g_autofree char *because = g_strdup (image->disk->read_only_because);
+  g_clear_pointer (&image, im_image_free);
+  image = open_once (path, &reading, shared, error);
+  if (image)
+    image->read_only_because = g_steal_pointer (&because);
   return g_steal_pointer (&image);
 }
 

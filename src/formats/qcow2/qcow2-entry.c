@@ -3,12 +3,8 @@
 #include "base/bytes.h"
 #include "formats/qcow2/qcow2-layout.h"
 
-#define ENTRY_COPIED      (UINT64_C (1) << 63)
-#define ENTRY_COMPRESSED  (UINT64_C (1) << 62)
-#define ENTRY_ZERO        (UINT64_C (1) << 0)
-#define ENTRY_OFFSET_MASK UINT64_C (0x00fffffffffffe00)
-#define L1_RESERVED_MASK  UINT64_C (0x7f000000000001ff)
-#define L2_RESERVED_MASK  UINT64_C (0x3f000000000001fe)
+#define L1_RESERVED_MASK UINT64_C (0x7f000000000001ff)
+#define L2_RESERVED_MASK UINT64_C (0x3f000000000001fe)
 
 /* Host offsets have 56 bits, also where the field of a compressed cluster has more. */
 #define OFFSET_BITS_MAX 56u
@@ -46,7 +42,7 @@ is_aligned (const Qcow2Geometry *g, uint64_t at)
 Qcow2Cluster
 qcow2_l1_decode (const Qcow2Geometry *geometry, uint64_t entry)
 {
-  uint64_t at = entry & ENTRY_OFFSET_MASK;
+  uint64_t at = entry & QCOW2_ENTRY_OFFSET_MASK;
 
   if (entry & L1_RESERVED_MASK)
     return bad ("L1 entry has reserved bits set");
@@ -64,7 +60,7 @@ decode_compressed (const Qcow2Geometry *g, const uint64_t *entry)
 {
   unsigned offset_bits = 70 - g->cluster_bits;
   uint64_t at = entry[0] & ((UINT64_C (1) << offset_bits) - 1);
-  uint64_t sectors = (entry[0] & (ENTRY_COMPRESSED - 1)) >> offset_bits;
+  uint64_t sectors = (entry[0] & (QCOW2_ENTRY_COMPRESSED - 1)) >> offset_bits;
 
   if (g->external)
     return bad ("L2 entry is compressed in an image with an external data file");
@@ -83,11 +79,11 @@ decode_compressed (const Qcow2Geometry *g, const uint64_t *entry)
 static inline const char *
 standard_fault (const Qcow2Geometry *g, uint64_t entry, uint64_t guest, bool present)
 {
-  uint64_t at = entry & ENTRY_OFFSET_MASK;
+  uint64_t at = entry & QCOW2_ENTRY_OFFSET_MASK;
 
   if (entry & L2_RESERVED_MASK)
     return "L2 entry has reserved bits set";
-  if ((entry & ENTRY_ZERO) && !g->zero_flag)
+  if ((entry & QCOW2_ENTRY_ZERO) && !g->zero_flag)
     return "L2 entry has the zero flag, which this kind of image lacks";
   if (!is_aligned (g, at))
     return "L2 entry is not aligned to the cluster size";
@@ -146,13 +142,13 @@ qcow2_l2_decode (const Qcow2Geometry *geometry, const uint64_t *entry, uint64_t 
 {
   const Qcow2Geometry *g = geometry;
   unsigned subs = g->entry_words == 2 ? 32 : 1;
-  uint64_t at = entry[0] & ENTRY_OFFSET_MASK;
+  uint64_t at = entry[0] & QCOW2_ENTRY_OFFSET_MASK;
   /* Offset 0 is the header's, but a place like any other in an external data file, where
    * clusters always are their own only copy. */
-  bool present = at != 0 || (g->external && (entry[0] & ENTRY_COPIED));
+  bool present = at != 0 || (g->external && (entry[0] & QCOW2_ENTRY_COPIED));
   const char *fault;
 
-  if (entry[0] & ENTRY_COMPRESSED) {
+  if (entry[0] & QCOW2_ENTRY_COMPRESSED) {
     *ret_cluster = decode_compressed (g, entry);
     return subs - sub;
   }
@@ -163,7 +159,7 @@ qcow2_l2_decode (const Qcow2Geometry *geometry, const uint64_t *entry, uint64_t 
   }
   if (g->entry_words == 2)
     return decode_subclusters (g, entry[1], at, present, sub, ret_cluster);
-  if (entry[0] & ENTRY_ZERO)
+  if (entry[0] & QCOW2_ENTRY_ZERO)
     *ret_cluster = (Qcow2Cluster){.kind = QCOW2_ZERO};
   else if (!present)
     *ret_cluster = (Qcow2Cluster){.kind = QCOW2_UNALLOCATED};
@@ -195,4 +191,35 @@ qcow2_refcounts_used (const uint8_t *bytes, uint64_t n, unsigned order)
   for (uint64_t i = 0; i < n; i++)
     used += refcount_is_set (bytes, i, order);
   return used;
+}
+
+uint64_t
+qcow2_refcount_get (const uint8_t *bytes, uint64_t i, unsigned order)
+{
+  uint64_t value = 0;
+
+  if (order < 3) {
+    unsigned per_byte = 8u >> order, bits = 1u << order;
+
+    return bytes[i / per_byte] >> (i % per_byte * bits) & ((1u << bits) - 1);
+  }
+  for (unsigned k = 0; k < 1u << (order - 3); k++)
+    value = value << 8 | bytes[(i << (order - 3)) + k];
+  return value;
+}
+
+void
+qcow2_refcount_set (uint8_t *bytes, uint64_t i, unsigned order, uint64_t value)
+{
+  if (order < 3) {
+    unsigned per_byte = 8u >> order, bits = 1u << order;
+    unsigned shift = (unsigned)(i % per_byte) * bits;
+    unsigned mask = ((1u << bits) - 1) << shift;
+    uint8_t *byte = &bytes[i / per_byte];
+
+    *byte = (uint8_t)((*byte & ~mask) | (unsigned)value << shift);
+    return;
+  }
+  for (unsigned k = 1u << (order - 3); k-- > 0; value >>= 8)
+    bytes[(i << (order - 3)) + k] = (uint8_t)value;
 }

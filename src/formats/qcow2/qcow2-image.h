@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* An open qcow2 image, as the files of the driver share it.  Apart from `beneath` it does
- * not change once open, so no lock is needed. */
+/* An open qcow2 image, as the files of the driver share it.  Apart from `beneath`, and in
+ * a writable image `l1`, it does not change once open, so no lock is needed; what writing
+ * changes is the writer's (qcow2-writer.h). */
 #pragma once
 
 #include "formats/format.h"
@@ -24,10 +25,11 @@ typedef struct {
   char *backing_name;      /* as the image has it, or NULL */
   Qcow2Snapshot *snapshot; /* the one that is shown, or NULL: the active state */
   const ImCodec *codec;    /* of compressed clusters */
-  uint64_t *l1;            /* host order; what lies past it is unallocated */
+  atomic_ullong *l1;       /* host order; what lies past it is unallocated */
   uint64_t l1_entries;
-  uint64_t l1_offset; /* in FILE, for naming bad entries */
-  atomic_int beneath; /* Qcow2Beneath; found at the first question */
+  uint64_t l1_offset;         /* in FILE, for naming bad entries */
+  atomic_int beneath;         /* Qcow2Beneath; found at the first question */
+  struct Qcow2Writer *writer; /* NULL: read-only */
 } Qcow2Image;
 
 /* ImBlockOps */

@@ -109,6 +109,16 @@ bool qcow2_l1_check (const Qcow2Header *header, const char *what, uint64_t offse
 /* How many bytes of the disk one L1 entry covers, as a power of two. */
 unsigned qcow2_l1_shift (const Qcow2Header *header);
 
+/* L1 and L2 entries, as far as both have it. */
+#define QCOW2_ENTRY_COPIED      (UINT64_C (1) << 63)
+#define QCOW2_ENTRY_COMPRESSED  (UINT64_C (1) << 62)
+#define QCOW2_ENTRY_ZERO        (UINT64_C (1) << 0)
+#define QCOW2_ENTRY_OFFSET_MASK UINT64_C (0x00fffffffffffe00)
+
+/* Fields that change, by their place in the header; none crosses a sector. */
+#define QCOW2_AT_REFCOUNT_TABLE 48u /* its offset, then its clusters, 12 bytes in all */
+#define QCOW2_AT_AUTOCLEAR      88u
+
 /* Which of the three words of feature bits. */
 typedef enum {
   QCOW2_FEATURE_INCOMPATIBLE = 0,
@@ -234,3 +244,8 @@ GPtrArray *qcow2_bitmaps_decode (const uint8_t *bytes, size_t len, uint32_t coun
 /* How many of the first N entries of a refcount block are not 0; an entry has 1 << ORDER
  * bits, N of them lie in BYTES. */
 uint64_t qcow2_refcounts_used (const uint8_t *bytes, uint64_t n, unsigned order);
+
+/* Entry I of a refcount block, as the file has it in BYTES. */
+uint64_t qcow2_refcount_get (const uint8_t *bytes, uint64_t i, unsigned order);
+/* VALUE fits. */
+void qcow2_refcount_set (uint8_t *bytes, uint64_t i, unsigned order, uint64_t value);

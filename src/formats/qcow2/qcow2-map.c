@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "formats/qcow2/qcow2-image.h"
+#include "formats/qcow2/qcow2-writer.h"
 
 /* Table entries looked at in one call; the caller comes again for the rest. */
 #define MAP_ENTRIES_MAX 65536u
@@ -13,7 +14,9 @@
 /* One call of map under way. */
 typedef struct {
   Qcow2Image *image;
-  uint64_t at, end; /* still to be mapped */
+  Qcow2Geometry geometry; /* the image's, with the sizes of now */
+  bool own;               /* this image alone has the L2 table, so its flags hold */
+  uint64_t at, end;       /* still to be mapped */
   ImMapFlags flags;
   ImExtent *extents;
   size_t n, max;
@@ -51,9 +54,18 @@ add (Walk *w, uint64_t stop, ImExtentKind kind)
                   .length = stop - w->at,
                   .kind = kind,
                   .allocated = kind != IM_EXTENT_PARENT,
-                  .stable = true};
+                  .stable = !w->image->writer};
   w->at = stop;
   return e;
+}
+
+/* To be called after an entry was read and before it is judged: the file may just have
+ * grown for it. */
+static inline void
+refresh_sizes (Walk *w)
+{
+  w->geometry.file_size = im_file_size (w->image->file);
+  w->geometry.data_size = im_file_size (w->image->data);
 }
 
 /* ZERO and PARENT: one with what came before where that is the same. */
@@ -67,11 +79,11 @@ add_plain (Walk *w, uint64_t stop, ImExtentKind kind)
 }
 
 static void
-add_file (Walk *w, uint64_t stop, uint64_t at)
+add_file (Walk *w, uint64_t stop, uint64_t at, bool own)
 {
   ImExtent *e;
 
-  if (last_is (w, IM_EXTENT_FILE) &&
+  if (last_is (w, IM_EXTENT_FILE) && w->extents[w->n - 1].own == own &&
       w->extents[w->n - 1].at + w->extents[w->n - 1].length == at) {
     extend (w, stop);
     return;
@@ -81,6 +93,7 @@ add_file (Walk *w, uint64_t stop, uint64_t at)
     return;
   e->file = w->image->data;
   e->at = at;
+  e->own = own;
   e->placed = true;
 }
 
@@ -97,7 +110,7 @@ add_chunk (Walk *w, uint64_t stop, const Qcow2Cluster *cluster, uint32_t within)
       .file = w->image->file,
       .at = cluster->at,
       .stored = cluster->stored,
-      .plain = UINT32_C (1) << w->image->geometry.cluster_bits,
+      .plain = UINT32_C (1) << w->geometry.cluster_bits,
       .codec = w->image->codec,
   };
 }
@@ -125,7 +138,7 @@ typedef struct {
 static void
 add_cluster (Walk *w, uint64_t stop, const Qcow2Cluster *cluster, const Entry *entry)
 {
-  uint64_t within = w->at & ((UINT64_C (1) << w->image->geometry.cluster_bits) - 1);
+  uint64_t within = w->at & ((UINT64_C (1) << w->geometry.cluster_bits) - 1);
 
   switch (cluster->kind) {
   case QCOW2_UNALLOCATED:
@@ -135,7 +148,8 @@ add_cluster (Walk *w, uint64_t stop, const Qcow2Cluster *cluster, const Entry *e
     add_plain (w, stop, IM_EXTENT_ZERO);
     break;
   case QCOW2_DATA:
-    add_file (w, stop, cluster->at + within);
+    add_file (w, stop, cluster->at + within,
+              w->own && (entry->words[0] & QCOW2_ENTRY_COPIED));
     break;
   case QCOW2_COMPRESSED:
     add_chunk (w, stop, cluster, (uint32_t)within);
@@ -150,7 +164,7 @@ add_cluster (Walk *w, uint64_t stop, const Qcow2Cluster *cluster, const Entry *e
 static void
 walk_entry (Walk *w, const Entry *entry)
 {
-  const Qcow2Geometry *g = &w->image->geometry;
+  const Qcow2Geometry *g = &w->geometry;
   uint64_t mask = (UINT64_C (1) << g->cluster_bits) - 1;
   uint64_t guest = w->at & ~mask;
 
@@ -169,7 +183,7 @@ walk_entry (Walk *w, const Entry *entry)
 static uint64_t
 entries_present (const Walk *w, uint64_t table, uint64_t index, uint64_t count)
 {
-  const Qcow2Geometry *g = &w->image->geometry;
+  const Qcow2Geometry *g = &w->geometry;
   uint64_t entries = (g->file_size - table) / 8 / g->entry_words;
 
   return index < entries ? im_min (count, entries - index) : 0;
@@ -180,7 +194,7 @@ entries_present (const Walk *w, uint64_t table, uint64_t index, uint64_t count)
 static void
 walk_cut_off (Walk *w, uint64_t table, uint64_t index)
 {
-  const Qcow2Geometry *g = &w->image->geometry;
+  const Qcow2Geometry *g = &w->geometry;
   uint64_t stop = ((w->at >> g->cluster_bits) - index + (UINT64_C (1) << g->l2_bits))
                   << g->cluster_bits;
 
@@ -189,20 +203,44 @@ walk_cut_off (Walk *w, uint64_t table, uint64_t index)
                table + index * g->entry_words * 8, 0);
 }
 
-/* As many entries of the L2 table at TABLE as one batch has. */
-static bool
-walk_l2 (Walk *w, uint64_t table, GError **error)
+/* The COUNT entries in WORDS, which are those from word FIRST on of the L2 table at
+ * TABLE. */
+static void
+walk_entries (Walk *w, const uint64_t *words, uint64_t count, uint64_t table,
+              uint64_t first)
 {
-  const Qcow2Geometry *g = &w->image->geometry;
+  unsigned entry_words = w->geometry.entry_words;
+
+  refresh_sizes (w);
+  w->entries -= (unsigned)count;
+  for (uint64_t i = 0; i < count && !w->full; i++) {
+    Entry entry = {.words = words + i * entry_words,
+                   .at = table + (first + i * entry_words) * 8};
+
+    walk_entry (w, &entry);
+  }
+}
+
+/* As many entries as one batch has: of the L2 table at TABLE, or of MEMORY, which is that
+ * table with what has changed in it. */
+static bool
+walk_l2 (Walk *w, uint64_t table, const Qcow2Table *memory, GError **error)
+{
+  const Qcow2Geometry *g = &w->geometry;
   uint64_t words[MAP_BATCH];
   uint64_t table_words = (uint64_t)g->entry_words << g->l2_bits;
   uint64_t index = (w->at >> g->cluster_bits) & ((UINT64_C (1) << g->l2_bits) - 1);
   uint64_t first = index * g->entry_words;
   uint64_t wanted = ((w->end - 1) >> g->cluster_bits) - (w->at >> g->cluster_bits) + 1;
   size_t room = im_min (MAP_BATCH, im_table_cache_span (first, table_words));
-  uint64_t count = entries_present (
-      w, table, index, im_min (im_min (wanted, w->entries), room / g->entry_words));
+  uint64_t count = im_min (im_min (wanted, w->entries), room / g->entry_words);
 
+  if (memory) {
+    qcow2_table_read (memory, first, (size_t)count * g->entry_words, words);
+    walk_entries (w, words, count, table, first);
+    return true;
+  }
+  count = entries_present (w, table, index, count);
   if (count == 0) {
     walk_cut_off (w, table, index);
     return true;
@@ -211,13 +249,7 @@ walk_l2 (Walk *w, uint64_t table, GError **error)
                                  table_words, first, (size_t)count * g->entry_words,
                                  (w->flags & IM_MAP_NOWAIT) != 0, words, error))
     return false;
-  w->entries -= (unsigned)count;
-  for (uint64_t i = 0; i < count && !w->full; i++) {
-    Entry entry = {.words = words + i * g->entry_words,
-                   .at = table + (first + i * g->entry_words) * 8};
-
-    walk_entry (w, &entry);
-  }
+  walk_entries (w, words, count, table, first);
   return true;
 }
 
@@ -231,7 +263,7 @@ empty_run (Walk *w, uint64_t index, uint64_t last)
     index++;
     w->entries--;
   } while (index <= last && w->entries > 0 && index < image->l1_entries &&
-           image->l1[index] == 0);
+           qcow2_l1_entry (image, index) == 0);
   return index < image->l1_entries ? index : last + 1;
 }
 
@@ -239,14 +271,19 @@ static bool
 walk_l1 (Walk *w, GError **error)
 {
   const Qcow2Image *image = w->image;
-  const Qcow2Geometry *g = &image->geometry;
+  const Qcow2Geometry *g = &w->geometry;
   unsigned shift = g->cluster_bits + g->l2_bits;
   uint64_t index = w->at >> shift;
-  uint64_t entry = index < image->l1_entries ? image->l1[index] : 0;
-  Qcow2Cluster table = qcow2_l1_decode (g, entry);
+  uint64_t entry = index < image->l1_entries ? qcow2_l1_entry (image, index) : 0;
+  /* In this order: a table is published before the entry that points at its place. */
+  const Qcow2Table *memory = qcow2_table_in_memory (image, index);
+  Qcow2Cluster table;
 
-  if (table.kind == QCOW2_DATA)
-    return walk_l2 (w, table.at, error);
+  refresh_sizes (w);
+  table = qcow2_l1_decode (g, entry);
+  w->own = memory || (entry & QCOW2_ENTRY_COPIED);
+  if (memory || table.kind == QCOW2_DATA)
+    return walk_l2 (w, memory ? qcow2_table_at (memory) : table.at, memory, error);
   if (table.kind == QCOW2_UNALLOCATED) {
     index = empty_run (w, index, (w->end - 1) >> shift);
     add_plain (w, im_min (w->end, index << shift), IM_EXTENT_PARENT);
@@ -263,6 +300,7 @@ qcow2_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
            ImExtent *extents, size_t n, size_t *ret_n, GError **error)
 {
   Walk w = {.image = (Qcow2Image *)block,
+            .geometry = ((Qcow2Image *)block)->geometry,
             .at = offset,
             .end = offset + length,
             .flags = flags,

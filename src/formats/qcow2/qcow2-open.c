@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "formats/qcow2/qcow2-image.h"
+#include "formats/qcow2/qcow2-writer.h"
 #include "formats/qcow2/qcow2.h"
 #include <inttypes.h>
 
@@ -22,8 +23,9 @@ image_free (Qcow2Image *image)
 {
   if (!image)
     return;
-  im_file_unref (image->data);
-  im_file_unref (image->file);
+  qcow2_writer_close (image);
+  g_clear_pointer (&image->data, im_file_unref);
+  g_clear_pointer (&image->file, im_file_unref);
   qcow2_extensions_clear (&image->extensions);
   g_free (image->backing_name);
   qcow2_snapshot_free (image->snapshot);
@@ -44,6 +46,10 @@ static const ImBlockOps qcow2_ops = {
     .map = qcow2_map,
     .describe = qcow2_describe,
     .looks_beneath = qcow2_looks_beneath,
+    .pwrite = qcow2_pwrite,
+    .write_zeroes = qcow2_write_zeroes,
+    .discard = qcow2_discard,
+    .flush = qcow2_flush,
     .free = qcow2_free,
 };
 
@@ -145,7 +151,7 @@ load_l1 (Qcow2Image *image, GError **error)
     if (!im_file_pread (image->file, piece, now, image->l1_offset + done, error))
       return false;
     for (size_t i = 0; i < now / 8; i++)
-      image->l1[done / 8 + i] = im_get_be64 (piece + i * 8);
+      atomic_init (&image->l1[done / 8 + i], im_get_be64 (piece + i * 8));
   }
   return true;
 }
@@ -200,6 +206,21 @@ open_parent (const Qcow2Image *image, const ImOpenContext *context, ImBlock **re
   return true;
 }
 
+/* Makes the image writable where its file is and the image can be. */
+static bool
+open_writer (Qcow2Image *image, GError **error)
+{
+  if (!im_file_is_writable (image->file))
+    return true;
+  image->block.read_only_because = qcow2_unwritable (image);
+  if (image->block.read_only_because)
+    return true;
+  /* Counts change, and with them the answer; it is not worth following. */
+  atomic_store (&image->beneath, QCOW2_BENEATH_NO);
+  image->block.writable = true;
+  return qcow2_writer_open (image, error);
+}
+
 static ImBlock *
 qcow2_open (ImFile *file, const ImOpenContext *context, GError **error)
 {
@@ -218,6 +239,10 @@ qcow2_open (ImFile *file, const ImOpenContext *context, GError **error)
       qcow2_geometry (&image->header, im_file_size (file), im_file_size (image->data));
   im_block_init (&image->block, &qcow2_ops, size, parent, context->shared);
   image->block.preferred = UINT32_C (1) << image->header.cluster_bits;
+  if (!open_writer (image, error)) {
+    im_block_unref (parent);
+    return NULL;
+  }
   return &g_steal_pointer (&image)->block;
 }
 
@@ -226,5 +251,6 @@ const ImFormat im_format_qcow2 = {
     .description = "QEMU copy-on-write, versions 2 and 3",
     .probe = qcow2_probe,
     .open = qcow2_open,
+    .writable = true,
     .has_snapshots = true,
 };

@@ -246,7 +246,7 @@ test_half_a_payload_writes_nothing (void)
     g_usleep (2000);
     client_free (g_steal_pointer (&client));
     g_assert_cmpuint (atomic_load (&writable_disk ()->begun), ==, 0);
-    g_assert_cmpuint (atomic_load (&writable_host ()->in_flight), ==, 0);
+    g_assert_cmpuint (atomic_load (&writable_host ()->budget.in_flight), ==, 0);
   }
 }
 
@@ -281,7 +281,7 @@ test_vanished_client_s_writes_are_finished (void)
   atomic_store (&disk->hold, false);
   client_free (g_steal_pointer (&client));
   g_assert_cmpuint (atomic_load (&disk->done), ==, 1);
-  g_assert_cmpuint (atomic_load (&writable_host ()->in_flight), ==, 0);
+  g_assert_cmpuint (atomic_load (&writable_host ()->budget.in_flight), ==, 0);
 }
 
 static void
@@ -330,7 +330,7 @@ test_what_waits_is_bounded (void)
   size_t most = 0;
   for (int i = 0; i < 20; i++) {
     g_usleep (2000);
-    most = MAX (most, atomic_load (&writable_host ()->in_flight));
+    most = MAX (most, atomic_load (&writable_host ()->budget.in_flight));
   }
   g_assert_cmpuint (most, <=, IM_NBD_MEMORY_MAX + FLOOD_LENGTH + (64u << 10));
   atomic_store (&disk->hold, false);
@@ -408,7 +408,7 @@ test_connections_write_side_by_side (void)
         pthread_create (&threads[i], NULL, write_stripe, GUINT_TO_POINTER (i)), ==, 0);
   for (unsigned i = 0; i < G_N_ELEMENTS (threads); i++)
     pthread_join (threads[i], NULL);
-  g_assert_cmpuint (atomic_load (&writable_host ()->in_flight), ==, 0);
+  g_assert_cmpuint (atomic_load (&writable_host ()->budget.in_flight), ==, 0);
 }
 
 int

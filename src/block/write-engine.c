@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Writing to formats that allocate. */
+#include "block/write-engine.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "block/operation.h"
+
+#include <errno.h>
+
+enum { EXTENTS = 16 };
+
+/* Writes the extents that are the image's own, from the first on, and returns how many
+ * bytes that were; fewer than LEN where another kind follows.  -1 on failure.  A claim
+ * keeps the mapping as it is, so no operation is needed around the transfers. */
+static ssize_t
+write_own (ImBlock *block, const uint8_t *buf, size_t len, uint64_t offset,
+           GError **error)
+{
+  ImExtent extents[EXTENTS];
+  size_t done = 0;
+  while (done < len) {
+    size_t n;
+    if (!im_block_map (block, offset + done, len - done, IM_MAP_WHERE, extents, EXTENTS,
+                       &n, error))
+      return -1;
+    for (size_t i = 0; i < n; i++) {
+      const ImExtent *e = &extents[i];
+      if (e->kind != IM_EXTENT_FILE || e->depth != 0 || !e->own)
+        return (ssize_t)done;
+      /* The file's end may cut its last cluster short. */
+      if (!im_file_extend (e->file, e->at + e->length, error) ||
+          !im_file_pwrite (e->file, buf + done, e->length, e->at, false, error))
+        return -1;
+      done += e->length;
+    }
+  }
+  return (ssize_t)done;
+}
+
+/* Are the disk's bytes there all zero, by the tables? */
+static bool
+maps_to_zeros (ImBlock *block, uint64_t offset, uint64_t length)
+{
+  ImExtent extents[EXTENTS];
+  size_t n;
+  uint64_t at = offset, end = im_min (offset + length, block->size);
+  while (at < end) {
+    if (!im_block_map (block, at, end - at, IM_MAP_WHERE, extents, EXTENTS, &n, NULL))
+      return false;
+    for (size_t i = 0; i < n; i++)
+      if (extents[i].kind != IM_EXTENT_ZERO)
+        return false;
+    at = extents[n - 1].offset + extents[n - 1].length;
+  }
+  return true;
+}
+
+/* LEN bytes of the disk as it was, zeros behind its end; newly allocated. */
+static uint8_t *
+read_old (ImBlock *block, uint64_t offset, uint64_t len, GError **error)
+{
+  g_autofree uint8_t *bytes = g_try_malloc0 (len);
+  if (!bytes) {
+    im_set_errno (error, ENOMEM, "%" G_GUINT64_FORMAT " bytes to copy", len);
+    return NULL;
+  }
+  uint64_t inside = offset < block->size ? im_min (len, block->size - offset) : 0;
+  if (inside > 0 && !im_block_pread (block, bytes, inside, offset, error))
+    return NULL;
+  return g_steal_pointer (&bytes);
+}
+
+/* Adds [OFFSET, OFFSET + LEN) of the old disk to IOV, unless the file has its zeros
+ * already.  The caller frees *ret_bytes. */
+static bool
+carry_over (ImBlock *block, const ImReservation *r, uint64_t offset, uint64_t len,
+            struct iovec *iov, size_t *n, uint8_t **ret_bytes, GError **error)
+{
+  if (len == 0 || (r->zeroed && maps_to_zeros (block, offset, len)))
+    return true;
+  *ret_bytes = read_old (block, offset, len, error);
+  if (!*ret_bytes)
+    return false;
+  iov[(*n)++] = (struct iovec){.iov_base = *ret_bytes, .iov_len = len};
+  return true;
+}
+
+/* Head, data and tail in one transfer. */
+static bool
+fill (ImBlock *block, const ImReservation *r, const uint8_t *buf, size_t len,
+      uint64_t offset, GError **error)
+{
+  g_autofree uint8_t *head = NULL, *tail = NULL;
+  struct iovec iov[3];
+  size_t n = 0;
+  uint64_t end = offset + len;
+  if (!carry_over (block, r, r->guest, offset - r->guest, iov, &n, &head, error))
+    return false;
+  uint64_t start = n > 0 ? r->guest : offset;
+  iov[n++] = (struct iovec){.iov_base = (void *)buf, .iov_len = len};
+  return carry_over (block, r, end, r->guest + r->length - end, iov, &n, &tail, error) &&
+         im_file_pwritev (r->file, iov, n, r->at + (start - r->guest), false, error);
+}
+
+/* One reservation's worth; how many bytes were written, -1 on failure. */
+static ssize_t
+write_step (ImBlock *block, const ImWriteFormat *format, const uint8_t *buf, size_t len,
+            uint64_t offset, GError **error)
+{
+  uint64_t unit = format->unit, guest = offset / unit * unit;
+  uint64_t end = im_div_up (offset + len, unit) * unit;
+  ImReservation r = {0};
+  if (!format->reserve (block, guest, end - guest, &r, error))
+    return -1;
+  size_t now = (size_t)im_min (len, r.guest + r.length - offset);
+  bool ok =
+      r.own ? im_file_pwrite (r.file, buf, now, r.at + (offset - r.guest), false, error)
+            : fill (block, &r, buf, now, offset, error);
+  if (ok && !r.own)
+    ok = format->link (block, &r, error);
+  if (!ok && !r.own)
+    format->cancel (block, &r);
+  return ok ? (ssize_t)now : -1;
+}
+
+bool
+im_engine_write_claimed (ImBlock *block, const ImWriteFormat *format, const void *buf,
+                         size_t len, uint64_t offset, GError **error)
+{
+  const uint8_t *from = buf;
+  for (size_t done = 0; done < len;) {
+    ssize_t now =
+        write_step (block, format, from + done, len - done, offset + done, error);
+    if (now < 0)
+      return false;
+    done += (size_t)now;
+  }
+  return true;
+}
+
+bool
+im_engine_write (ImBlock *block, const ImWriteFormat *format, ImClaims *claims,
+                 const void *buf, size_t len, uint64_t offset, GError **error)
+{
+  ImClaim claim;
+  uint64_t first = offset / format->unit, last = (offset + len - 1) / format->unit;
+  im_claim_take (claims, &claim, first, last, false);
+  ssize_t own = write_own (block, buf, len, offset, error);
+  im_claim_drop (claims, &claim);
+  if (own < 0 || (size_t)own == len)
+    return own >= 0;
+  im_claim_take (claims, &claim, first, last, true);
+  bool ok = im_engine_write_claimed (block, format, (const uint8_t *)buf + own,
+                                     len - (size_t)own, offset + (uint64_t)own, error);
+  im_claim_drop (claims, &claim);
+  return ok;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The write engine of all formats that allocate: reserve, fill, link.
+ *
+ *   shared claim ──► map: all of it the image's own? ── yes ──► write in place
+ *                             │ no
+ *   exclusive claim ──► reserve ──► fill: head from the old mapping, data, tail ──► link
+ *
+ * A format says where new bytes may go, and later points at them; in between nothing
+ * points there and no lock is held. */
+#pragma once
+
+#include "block/block.h"
+#include "block/claims.h"
+
+/* Where a run of whole units is to be written. */
+typedef struct {
+  uint64_t guest, length; /* whole units; may reach past the disk's end */
+  ImFile *file;           /* borrowed from the block */
+  uint64_t at;
+  bool own;    /* it is there already: write, and there is nothing to link */
+  bool zeroed; /* the file is known to have zeros there */
+} ImReservation;
+
+typedef struct {
+  uint32_t unit; /* bytes; a power of two */
+  /* Finds room for units from GUEST on, at most LENGTH bytes; at least one unit.  The
+   * caller holds them exclusively. */
+  bool (*reserve) (ImBlock *block, uint64_t guest, uint64_t length, ImReservation *ret,
+                   GError **error);
+  /* From now on the units are there.  Fails only where nothing was changed. */
+  bool (*link) (ImBlock *block, const ImReservation *reservation, GError **error);
+  /* Instead of link: they are not needed. */
+  void (*cancel) (ImBlock *block, const ImReservation *reservation);
+} ImWriteFormat;
+
+/* Writes, as im_block_pwrite does, under claims that it takes itself. */
+bool im_engine_write (ImBlock *block, const ImWriteFormat *format, ImClaims *claims,
+                      const void *buf, size_t len, uint64_t offset, GError **error);
+
+/* The same for who holds an exclusive claim already. */
+bool im_engine_write_claimed (ImBlock *block, const ImWriteFormat *format,
+                              const void *buf, size_t len, uint64_t offset,
+                              GError **error);

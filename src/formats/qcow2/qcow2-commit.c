@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* qcow2: what of a writable image a commit writes, and in which rank.
+ *
+ *   0  the autoclear bits, cleared: before any change
+ *   1  new refcount blocks, L2 tables and refcount tables; counts, raised or let go
+ *   2  the refcount table, and its place in the header
+ *   3  L2 and L1 entries */
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "formats/qcow2/qcow2-writer.h"
+
+#define SECTOR_ENTRIES 64u /* of L1 and refcount table: one sector's */
+
+void
+qcow2_dirty_locked (Qcow2Dirty *state, GPtrArray *list, void *owner, size_t from,
+                    size_t len)
+{
+  for (size_t piece = from / QCOW2_PIECE; piece <= (from + len - 1) / QCOW2_PIECE;
+       piece++)
+    qcow2_bit_set (state->dirty, piece);
+  if (!state->listed)
+    g_ptr_array_add (list, owner);
+  state->listed = true;
+}
+
+static bool
+bit (const uint64_t *bits, uint64_t n)
+{
+  return bits[n / 64] >> n % 64 & 1;
+}
+
+/* Ends the writing of what STATE says: dirty again where that failed. */
+static bool
+settle_state (Qcow2Dirty *state, bool durable)
+{
+  bool dirty = false;
+
+  for (unsigned i = 0; i < QCOW2_MAX_WORDS; i++) {
+    if (!durable)
+      state->dirty[i] |= state->writing[i];
+    state->writing[i] = 0;
+    dirty |= state->dirty[i] != 0;
+  }
+  if (!durable)
+    state->fresh |= state->fresh_writing;
+  state->fresh_writing = false;
+  return dirty;
+}
+
+/* From dirty to being written. */
+static void
+begin_state (Qcow2Dirty *state)
+{
+  memcpy (state->writing, state->dirty, sizeof state->writing);
+  memset (state->dirty, 0, sizeof state->dirty);
+  state->fresh_writing = state->fresh;
+  state->fresh = false;
+  state->listed = false;
+}
+
+/* Where the run of pieces being written from PIECE on ends; PIECE where there is none. */
+static size_t
+run_end (const Qcow2Dirty *state, size_t piece, size_t pieces)
+{
+  while (piece < pieces && bit (state->writing, piece))
+    piece++;
+  return piece;
+}
+
+static void
+collect_block (Qcow2Image *image, Qcow2Counts *counts, ImCommitBatch *batch)
+{
+  size_t size = (size_t)qcow2_cluster_size (image), step = im_min (size, QCOW2_PIECE);
+
+  begin_state (&counts->state);
+  for (size_t piece = 0; piece < size / step; piece++) {
+    size_t end = run_end (&counts->state, piece, size / step);
+
+    if (end == piece)
+      continue;
+    im_commit_add (batch, 1, counts->at + piece * step,
+                   g_memdup2 (counts->bytes + piece * step, (end - piece) * step),
+                   (end - piece) * step);
+    piece = end;
+  }
+}
+
+/* N big-endian words of FROM. */
+static uint8_t *
+copy_words (const atomic_ullong *from, size_t n)
+{
+  uint8_t *bytes = g_malloc (n * 8);
+
+  for (size_t i = 0; i < n; i++)
+    im_put_be64 (bytes + i * 8, atomic_load_explicit (&from[i], memory_order_relaxed));
+  return bytes;
+}
+
+static void
+collect_table (Qcow2Image *image, Qcow2Table *t, ImCommitBatch *batch)
+{
+  size_t size = (size_t)qcow2_cluster_size (image), step = im_min (size, QCOW2_PIECE);
+
+  begin_state (&t->state);
+  for (size_t piece = 0; piece < size / step; piece++) {
+    size_t end = run_end (&t->state, piece, size / step);
+
+    if (end == piece)
+      continue;
+    im_commit_add (batch, t->state.fresh_writing ? 1 : 3, t->at + piece * step,
+                   copy_words (t->words + piece * step / 8, (end - piece) * step / 8),
+                   (end - piece) * step);
+    piece = end;
+  }
+}
+
+static void
+collect_l1 (Qcow2Image *image, ImCommitBatch *batch)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t sectors = im_div_up (image->l1_entries, SECTOR_ENTRIES);
+
+  for (uint64_t word = 0; word <= sectors / 64; word++) {
+    w->l1_writing[word] = w->l1_dirty[word];
+    w->l1_dirty[word] = 0;
+    for (uint64_t i = word * 64; w->l1_writing[word] && i < (word + 1) * 64; i++) {
+      uint64_t first = i * SECTOR_ENTRIES;
+
+      if (!bit (w->l1_writing, i))
+        continue;
+      /* The table may be longer in the file than the disk needs. */
+      size_t n = im_min (SECTOR_ENTRIES, image->l1_entries - first);
+      im_commit_add (batch, 3, image->l1_offset + first * 8,
+                     copy_words (image->l1 + first, n), n * 8);
+    }
+  }
+}
+
+static uint8_t *
+copy_refcounts (const Qcow2Writer *w, uint64_t first, size_t n)
+{
+  uint8_t *bytes = g_malloc (n * 8);
+
+  for (size_t i = 0; i < n; i++)
+    im_put_be64 (bytes + i * 8, w->refcounts[first + i]);
+  return bytes;
+}
+
+static void
+collect_moved_table (const Qcow2Image *image, ImCommitBatch *batch)
+{
+  const Qcow2Writer *w = image->writer;
+  uint8_t *field = g_malloc (12);
+
+  im_put_be64 (field, w->refcount_at);
+  im_put_be32 (field + 8,
+               (uint32_t)(w->refcount_entries * 8 >> image->geometry.cluster_bits));
+  im_commit_add (batch, 1, w->refcount_at, copy_refcounts (w, 0, w->refcount_entries),
+                 w->refcount_entries * 8);
+  im_commit_add (batch, 2, QCOW2_AT_REFCOUNT_TABLE, field, 12);
+}
+
+static void
+collect_refcount_table (const Qcow2Image *image, ImCommitBatch *batch)
+{
+  Qcow2Writer *w = image->writer;
+
+  for (uint64_t word = 0; word <= w->refcount_entries / 64 / 64; word++) {
+    w->refcount_writing[word] = w->refcount_dirty[word];
+    w->refcount_dirty[word] = 0;
+    if (w->refcount_moved)
+      continue;
+    for (uint64_t i = word * 64; w->refcount_writing[word] && i < (word + 1) * 64; i++)
+      if (bit (w->refcount_writing, i))
+        im_commit_add (batch, 2, w->refcount_at + i * SECTOR_ENTRIES * 8,
+                       copy_refcounts (w, i * SECTOR_ENTRIES, SECTOR_ENTRIES),
+                       SECTOR_ENTRIES * 8);
+  }
+  if (w->refcount_moved)
+    collect_moved_table (image, batch);
+  w->refcount_moved_writing = w->refcount_moved;
+  w->refcount_moved = false;
+}
+
+static void
+collect (void *owner, ImCommitBatch *batch)
+{
+  Qcow2Image *image = owner;
+  Qcow2Writer *w = image->writer;
+
+  if (!atomic_load (&w->marked))
+    im_commit_add (batch, 0, QCOW2_AT_AUTOCLEAR, g_malloc0 (8), 8);
+  pthread_mutex_lock (&w->mutex);
+  for (guint i = 0; i < w->dirty_blocks->len; i++)
+    collect_block (image, w->dirty_blocks->pdata[i], batch);
+  for (guint i = 0; i < w->dirty_tables->len; i++)
+    collect_table (image, w->dirty_tables->pdata[i], batch);
+  collect_l1 (image, batch);
+  collect_refcount_table (image, batch);
+  im_quarantine_seal (&w->quarantine);
+  /* The lists stay as they are until the end, which tells whether to write it again;
+   * what changes meanwhile is listed anew, and so may stand there twice. */
+  w->writing_blocks = g_ptr_array_copy (w->dirty_blocks, NULL, NULL);
+  w->writing_tables = g_ptr_array_copy (w->dirty_tables, NULL, NULL);
+  g_ptr_array_set_size (w->dirty_blocks, 0);
+  g_ptr_array_set_size (w->dirty_tables, 0);
+  pthread_mutex_unlock (&w->mutex);
+}
+
+/* Ends the writing of OWNER, listing it where it is to be written again. */
+static void
+settle_locked (Qcow2Dirty *state, GPtrArray *list, void *owner, bool durable)
+{
+  if (settle_state (state, durable) && !state->listed) {
+    g_ptr_array_add (list, owner);
+    state->listed = true;
+  }
+}
+
+static void
+settle_bits (uint64_t *dirty, uint64_t *writing, uint64_t words, bool durable)
+{
+  for (uint64_t i = 0; i < words; i++) {
+    if (!durable)
+      dirty[i] |= writing[i];
+    writing[i] = 0;
+  }
+}
+
+static void
+finished (void *owner, bool durable)
+{
+  Qcow2Image *image = owner;
+  Qcow2Writer *w = image->writer;
+
+  if (durable)
+    atomic_store (&w->marked, true);
+  pthread_mutex_lock (&w->mutex);
+  for (guint i = 0; i < w->writing_blocks->len; i++) {
+    Qcow2Counts *counts = w->writing_blocks->pdata[i];
+
+    settle_locked (&counts->state, w->dirty_blocks, counts, durable);
+  }
+  for (guint i = 0; i < w->writing_tables->len; i++) {
+    Qcow2Table *t = w->writing_tables->pdata[i];
+
+    settle_locked (&t->state, w->dirty_tables, t, durable);
+  }
+  g_clear_pointer (&w->writing_blocks, g_ptr_array_unref);
+  g_clear_pointer (&w->writing_tables, g_ptr_array_unref);
+  settle_bits (w->l1_dirty, w->l1_writing,
+               im_div_up (image->l1_entries, SECTOR_ENTRIES) / 64 + 1, durable);
+  settle_bits (w->refcount_dirty, w->refcount_writing,
+               w->refcount_entries / SECTOR_ENTRIES / 64 + 1, durable);
+  if (!durable)
+    w->refcount_moved |= w->refcount_moved_writing;
+  w->refcount_moved_writing = false;
+  im_quarantine_settle (&w->quarantine, durable);
+  pthread_mutex_unlock (&w->mutex);
+  qcow2_release (image, false);
+}
+
+const ImCommitOps qcow2_commit_ops = {.collect = collect, .finished = finished};
+
+/* A host range that is free but for its count.  Punched before the count is lowered: once
+ * that is done, anybody may be given it. */
+static void
+release_range (Qcow2Image *image, const ImQuarantined *range)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t size = qcow2_cluster_size (image), count = 0;
+  g_autoptr (GError) error = NULL;
+  bool ok = true;
+
+  pthread_mutex_lock (&w->mutex);
+  if (range->punch)
+    ok = qcow2_count_locked (image, range->at, &count, &error);
+  pthread_mutex_unlock (&w->mutex);
+  if (ok && count == 1)
+    ok = im_file_discard (image->file, range->at, range->length, NULL) || ok;
+  pthread_mutex_lock (&w->mutex);
+  for (uint64_t done = 0; ok && done < range->length; done += size)
+    ok = qcow2_lower_locked (image, range->at + done, &error);
+  pthread_mutex_unlock (&w->mutex);
+  if (!ok) /* a leak, no more */
+    im_log_warning ("%s: cannot free clusters: %s", im_file_path (image->file),
+                    error->message);
+}
+
+void
+qcow2_release (Qcow2Image *image, bool all)
+{
+  Qcow2Writer *w = image->writer;
+  GArray *ranges;
+
+  pthread_mutex_lock (&w->mutex);
+  ranges = im_quarantine_take (&w->quarantine, all);
+  pthread_mutex_unlock (&w->mutex);
+  for (guint i = 0; i < ranges->len; i++)
+    release_range (image, &g_array_index (ranges, ImQuarantined, i));
+  if (ranges->len > 0)
+    im_commit_soon (w->commit);
+  g_array_unref (ranges);
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* qcow2: the allocator: refcount blocks, the refcount table and its growth. */
+#include "base/bytes.h"
+#include "base/error.h"
+#include "formats/qcow2/qcow2-writer.h"
+#include <errno.h>
+#include <inttypes.h>
+
+#define TABLE_OFFSET_MASK (~UINT64_C (0x1ff))
+
+/* Clusters that one refcount block counts. */
+static uint64_t
+per_block (const Qcow2Image *image)
+{
+  return UINT64_C (1) << (image->geometry.cluster_bits + 3 -
+                          image->header.refcount_order);
+}
+
+static uint64_t
+cluster_of (const Qcow2Image *image, uint64_t at)
+{
+  return at >> image->geometry.cluster_bits;
+}
+
+static void
+set_count_locked (Qcow2Image *image, Qcow2Counts *counts, uint64_t i, uint64_t value)
+{
+  unsigned order = image->header.refcount_order;
+  size_t byte = (size_t)((i << order) / 8);
+
+  qcow2_refcount_set (counts->bytes, i, order, value);
+  qcow2_dirty_locked (&counts->state, image->writer->dirty_blocks, counts, byte,
+                      order > 3 ? 1u << (order - 3) : 1);
+}
+
+/* Is it in no list and not being written, so that the file has the same? */
+static bool
+is_clean (const Qcow2Counts *counts)
+{
+  if (counts->state.listed || counts->state.fresh_writing)
+    return false;
+  for (unsigned i = 0; i < QCOW2_MAX_WORDS; i++)
+    if (counts->state.writing[i])
+      return false;
+  return true;
+}
+
+/* Drops clean blocks until there is room for one more, going round. */
+static void
+make_room_locked (Qcow2Image *image)
+{
+  Qcow2Writer *w = image->writer;
+
+  for (uint64_t i = 0; i < w->refcount_entries; i++) {
+    Qcow2Counts **slot = &w->blocks[w->block_hand++ % w->refcount_entries];
+
+    if (w->block_bytes + qcow2_cluster_size (image) <= QCOW2_BLOCKS_BUDGET)
+      return;
+    if (!*slot || !is_clean (*slot))
+      continue;
+    g_clear_pointer (slot, g_free);
+    w->block_bytes -= qcow2_cluster_size (image);
+    w->evictions++;
+  }
+}
+
+static Qcow2Counts *
+new_counts (Qcow2Image *image, uint64_t at)
+{
+  Qcow2Counts *counts =
+      g_malloc0 (sizeof (Qcow2Counts) + (size_t)qcow2_cluster_size (image));
+
+  counts->at = at;
+  return counts;
+}
+
+static bool
+check_block (const Qcow2Image *image, uint64_t index, uint64_t at, GError **error)
+{
+  if (at % qcow2_cluster_size (image) == 0 &&
+      im_range_fits (at, qcow2_cluster_size (image), im_file_size (image->file)))
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+               "refcount table entry %" PRIu64 " is 0x%" PRIx64
+               ": no place for a refcount block",
+               index, at);
+  return false;
+}
+
+/* Reads block INDEX, with the mutex released meanwhile; the caller looks again. */
+static bool
+load_block_locked (Qcow2Image *image, uint64_t index, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t at = w->refcounts[index] & TABLE_OFFSET_MASK, evictions = w->evictions;
+  g_autofree Qcow2Counts *counts = NULL;
+  bool ok;
+
+  pthread_mutex_unlock (&w->mutex);
+  counts = new_counts (image, at);
+  ok = check_block (image, index, at, error) &&
+       im_file_pread (image->file, counts->bytes, (size_t)qcow2_cluster_size (image), at,
+                      error);
+  pthread_mutex_lock (&w->mutex);
+  /* What left memory meanwhile may have changed before: then this read is too old. */
+  if (ok && !w->blocks[index] && w->evictions == evictions) {
+    make_room_locked (image);
+    w->blocks[index] = g_steal_pointer (&counts);
+    w->block_bytes += qcow2_cluster_size (image);
+  }
+  return ok;
+}
+
+/* The block that counts CLUSTER; *ret_counts is NULL where there is none. */
+static bool
+find_block_locked (Qcow2Image *image, uint64_t cluster, Qcow2Counts **ret_counts,
+                   GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t index = cluster / per_block (image);
+
+  *ret_counts = NULL;
+  while (index < w->refcount_entries && (w->refcounts[index] & TABLE_OFFSET_MASK)) {
+    *ret_counts = w->blocks[index];
+    if (*ret_counts)
+      break;
+    if (!load_block_locked (image, index, error))
+      return false;
+  }
+  return true;
+}
+
+/* A new block INDEX at AT, all counts 0. */
+static Qcow2Counts *
+add_block_locked (Qcow2Image *image, uint64_t index, uint64_t at)
+{
+  Qcow2Writer *w = image->writer;
+  Qcow2Counts *counts = new_counts (image, at);
+
+  counts->state.fresh = true;
+  qcow2_dirty_locked (&counts->state, w->dirty_blocks, counts, 0,
+                      (size_t)qcow2_cluster_size (image));
+  w->blocks[index] = counts;
+  w->block_bytes += qcow2_cluster_size (image);
+  w->refcounts[index] = at;
+  qcow2_bit_set (w->refcount_dirty, index / 64);
+  return counts;
+}
+
+static void
+note_used_locked (Qcow2Writer *w, uint64_t end)
+{
+  w->used_end = im_max (w->used_end, end);
+  if (w->zero_from != UINT64_MAX)
+    w->zero_from = im_max (w->zero_from, end);
+}
+
+/* Replaces the table in memory by one of ENTRIES. */
+static void
+enlarge_locked (Qcow2Writer *w, uint64_t entries)
+{
+  w->refcounts = g_renew (uint64_t, w->refcounts, entries);
+  w->blocks = g_renew (Qcow2Counts *, w->blocks, entries);
+  for (uint64_t i = w->refcount_entries; i < entries; i++) {
+    w->refcounts[i] = 0;
+    w->blocks[i] = NULL;
+  }
+  g_free (w->refcount_dirty);
+  g_free (w->refcount_writing);
+  w->refcount_dirty = g_new0 (uint64_t, entries / 64 / 64 + 1);
+  w->refcount_writing = g_new0 (uint64_t, entries / 64 / 64 + 1);
+  w->refcount_entries = entries;
+}
+
+/* The refcount table is full: a longer one, in clusters behind all that it counted.
+ *
+ *   | … counted so far … | new blocks, which count themselves and … | … the new table |
+ */
+static bool
+grow_table_locked (Qcow2Image *image, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t bits = image->geometry.cluster_bits, block = per_block (image);
+  uint64_t old_entries = w->refcount_entries, old_at = w->refcount_at;
+  uint64_t entries = old_entries + old_entries / 2 + (UINT64_C (1) << (bits - 3));
+  uint64_t clusters = (entries * 8) >> bits, blocks = im_div_up (clusters, block - 1);
+  uint64_t start = old_entries * block;
+
+  entries = (clusters << bits) / 8;
+  if (entries * 8 > QCOW2_MAX_REFCOUNT_TABLE_BYTES || blocks > entries - old_entries) {
+    im_set_errno (error, EFBIG,
+                  "the refcount table would be longer than the limit of %u bytes",
+                  QCOW2_MAX_REFCOUNT_TABLE_BYTES);
+    return false;
+  }
+  enlarge_locked (w, entries);
+  for (uint64_t i = 0; i < blocks; i++) {
+    Qcow2Counts *counts = add_block_locked (image, old_entries + i, (start + i) << bits);
+
+    for (uint64_t c = 0; c < block && i * block + c < blocks + clusters; c++)
+      set_count_locked (image, counts, c, 1);
+  }
+  w->refcount_at = (start + blocks) << bits;
+  w->refcount_moved = true;
+  w->cursor = start + blocks + clusters;
+  note_used_locked (w, w->cursor);
+  im_quarantine_add (&w->quarantine, old_at, old_entries * 8, false);
+  return true;
+}
+
+static bool
+overlaps (const Qcow2Image *image, uint64_t cluster, uint64_t at, uint64_t bytes)
+{
+  uint64_t first = cluster_of (image, at);
+
+  return bytes > 0 && cluster >= first && cluster <= cluster_of (image, at + bytes - 1);
+}
+
+/* A count of 0 that cannot be true: what the header points at is in use. */
+static bool
+check_free_locked (const Qcow2Image *image, uint64_t cluster, GError **error)
+{
+  const Qcow2Writer *w = image->writer;
+
+  if (cluster != 0 &&
+      !overlaps (image, cluster, image->l1_offset, image->l1_entries * 8) &&
+      !overlaps (image, cluster, w->refcount_at, w->refcount_entries * 8) &&
+      !overlaps (image, cluster, image->header.snapshot_offset,
+                 image->header.snapshot_count))
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+               "cluster %" PRIu64 " is in use, and its reference count is 0", cluster);
+  return false;
+}
+
+/* Takes up to WANTED free clusters of COUNTS from the cursor on; *ret_n is 0 where none
+ * is left. */
+static bool
+take_run_locked (Qcow2Image *image, Qcow2Counts *counts, uint64_t wanted,
+                 uint64_t *ret_first, uint64_t *ret_n, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t size = per_block (image), base = w->cursor / size * size;
+  uint64_t i = w->cursor - base, n = 0;
+  unsigned order = image->header.refcount_order;
+
+  while (i < size && qcow2_refcount_get (counts->bytes, i, order) != 0)
+    i++;
+  for (; n < wanted && i + n < size; n++) {
+    if (qcow2_refcount_get (counts->bytes, i + n, order) != 0)
+      break;
+    if (!check_free_locked (image, base + i + n, error))
+      return false;
+  }
+  for (uint64_t k = 0; k < n; k++)
+    set_count_locked (image, counts, i + k, 1);
+  *ret_first = base + i;
+  *ret_n = n;
+  w->cursor = base + i + n;
+  return true;
+}
+
+bool
+qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
+                       uint64_t *ret_n, bool *ret_zeroed, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t n = 0, first = 0;
+
+  while (n == 0) {
+    uint64_t cursor = w->cursor, index = cursor / per_block (image);
+    Qcow2Counts *counts;
+
+    if ((cursor << image->geometry.cluster_bits) > QCOW2_ENTRY_OFFSET_MASK) {
+      im_set_errno (error, EFBIG, "no cluster beyond number %" PRIu64, cursor);
+      return false;
+    }
+    if (index >= w->refcount_entries) {
+      if (!grow_table_locked (image, error))
+        return false;
+      continue;
+    }
+    if (!find_block_locked (image, cursor, &counts, error))
+      return false;
+    if (w->cursor != cursor)
+      continue;
+    if (!counts) {
+      if (!check_free_locked (image, cursor, error))
+        return false;
+      counts = add_block_locked (image, index, cursor << image->geometry.cluster_bits);
+      set_count_locked (image, counts, cursor % per_block (image), 1);
+      w->cursor++;
+      note_used_locked (w, w->cursor);
+    }
+    if (!take_run_locked (image, counts, wanted, &first, &n, error))
+      return false;
+  }
+  *ret_zeroed = first >= w->zero_from;
+  note_used_locked (w, first + n);
+  *ret_at = first << image->geometry.cluster_bits;
+  *ret_n = n;
+  return true;
+}
+
+bool
+qcow2_lower_locked (Qcow2Image *image, uint64_t at, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t cluster = cluster_of (image, at), i = cluster % per_block (image), count;
+  Qcow2Counts *counts;
+
+  if (!find_block_locked (image, cluster, &counts, error))
+    return false;
+  count =
+      counts ? qcow2_refcount_get (counts->bytes, i, image->header.refcount_order) : 0;
+  if (count == 0)
+    return true; /* the image counts it as free already, which is no reason to stop */
+  set_count_locked (image, counts, i, count - 1);
+  if (count == 1)
+    w->cursor = im_min (w->cursor, cluster);
+  return true;
+}
+
+bool
+qcow2_count_locked (Qcow2Image *image, uint64_t at, uint64_t *ret_count, GError **error)
+{
+  uint64_t cluster = cluster_of (image, at);
+  Qcow2Counts *counts;
+
+  if (!find_block_locked (image, cluster, &counts, error))
+    return false;
+  *ret_count = counts ? qcow2_refcount_get (counts->bytes, cluster % per_block (image),
+                                            image->header.refcount_order)
+                      : 0;
+  return true;
+}

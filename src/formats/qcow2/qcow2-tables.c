@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* qcow2: the L2 tables that are kept in memory, since they are to change.
+ *
+ *   load, or copy where it is shared ──► install ──► changed, committed, … ──► evict
+ *
+ * A reader that saw no table here may put what it read of the file into the table cache.
+ * So a table leaves only once all operations begun before it came have ended, and drops
+ * its slices from that cache first: nobody can bring back the old ones. */
+#include "base/bytes.h"
+#include "base/error.h"
+#include "block/operation.h"
+#include "formats/qcow2/qcow2-writer.h"
+#include <inttypes.h>
+
+static bool
+is_clean (const Qcow2Table *t)
+{
+  if (t->state.listed || t->state.fresh_writing)
+    return false;
+  for (unsigned i = 0; i < QCOW2_MAX_WORDS; i++)
+    if (t->state.writing[i])
+      return false;
+  return true;
+}
+
+static void
+free_retired_locked (Qcow2Writer *w)
+{
+  Qcow2Table **link = &w->retired;
+
+  while (*link) {
+    Qcow2Table *t = *link;
+
+    if (im_operation_passed (t->stamp)) {
+      *link = t->next;
+      g_free (t);
+    } else {
+      link = &t->next;
+    }
+  }
+}
+
+/* Lets clean tables go, the oldest first, until there is room for one more. */
+static bool
+make_room_locked (Qcow2Image *image)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t size = qcow2_cluster_size (image);
+  Qcow2Table *kept = NULL, *next;
+
+  free_retired_locked (w);
+  for (Qcow2Table *t = w->oldest; t && w->table_bytes + size > w->table_budget;
+       t = next) {
+    next = t->next;
+    if (t->pins > 0 || !is_clean (t) || !im_operation_passed (t->stamp)) {
+      kept = t;
+      continue;
+    }
+    im_table_cache_drop (image->block.shared->tables, image->file, t->at, size);
+    atomic_store (&w->tables[t->index], NULL);
+    *(kept ? &kept->next : &w->oldest) = next;
+    if (!next)
+      w->newest = kept;
+    w->table_bytes -= size;
+    w->evictions++;
+    t->stamp = im_operation_stamp ();
+    t->next = w->retired;
+    w->retired = t;
+  }
+  return w->table_bytes + size <= w->table_budget;
+}
+
+/* The same, by a commit if need be.  What is still too much is held by requests under
+ * way, and those are bounded by who sends them. */
+static bool
+make_room (Qcow2Image *image, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  bool room;
+
+  pthread_mutex_lock (&w->mutex);
+  room = make_room_locked (image);
+  pthread_mutex_unlock (&w->mutex);
+  if (room)
+    return true;
+  if (!im_commit_now (w->commit, error))
+    return false;
+  pthread_mutex_lock (&w->mutex);
+  make_room_locked (image);
+  pthread_mutex_unlock (&w->mutex);
+  return true;
+}
+
+/* A table not yet installed, with what L1 entry INDEX, which is ENTRY, points at. */
+static Qcow2Table *
+load_table (Qcow2Image *image, uint64_t index, uint64_t entry, GError **error)
+{
+  size_t size = (size_t)qcow2_cluster_size (image);
+  uint64_t at = entry & QCOW2_ENTRY_OFFSET_MASK;
+  Qcow2Geometry g = image->geometry;
+  g_autofree Qcow2Table *t = g_malloc0 (sizeof (Qcow2Table) + size);
+  g_autofree uint8_t *bytes = NULL;
+  Qcow2Cluster place;
+
+  t->index = index;
+  t->at = at;
+  g.file_size = im_file_size (image->file);
+  place = qcow2_l1_decode (&g, entry);
+  if (place.kind == QCOW2_UNALLOCATED)
+    return g_steal_pointer (&t);
+  if (place.kind == QCOW2_BAD || !im_range_fits (at, size, g.file_size)) {
+    g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+                 "table entry at 0x%" PRIx64 " is 0x%" PRIx64 ": %s",
+                 image->l1_offset + index * 8, entry,
+                 place.kind == QCOW2_BAD ? place.reason : "the file cuts the table off");
+    return NULL;
+  }
+  bytes = g_malloc (size);
+  if (!im_file_pread (image->file, bytes, size, at, error))
+    return NULL;
+  for (size_t i = 0; i < size / 8; i++)
+    atomic_init (&t->words[i], im_get_be64 (bytes + i * 8));
+  return g_steal_pointer (&t);
+}
+
+/* Gives T, which is shared or has no place yet, one of its own. */
+static bool
+place_table (Qcow2Image *image, Qcow2Table *t, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  size_t words = (size_t)qcow2_cluster_size (image) / 8;
+  uint64_t n;
+  bool zeroed, ok;
+
+  pthread_mutex_lock (&w->mutex);
+  ok = qcow2_allocate_locked (image, 1, &t->at, &n, &zeroed, error);
+  pthread_mutex_unlock (&w->mutex);
+  if (!ok)
+    return false;
+  t->state.fresh = true;
+  /* In a shared table no cluster can be this image's alone, whatever a flag says. */
+  for (size_t i = 0; i < words; i++) {
+    uint64_t entry = atomic_load_explicit (&t->words[i], memory_order_relaxed);
+
+    if (!(entry & QCOW2_ENTRY_COMPRESSED))
+      atomic_store_explicit (&t->words[i], entry & ~QCOW2_ENTRY_COPIED,
+                             memory_order_relaxed);
+  }
+  return true;
+}
+
+static void
+install_locked (Qcow2Image *image, Qcow2Table *t, uint64_t old_entry)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t size = qcow2_cluster_size (image);
+  uint64_t old_at = old_entry & QCOW2_ENTRY_OFFSET_MASK;
+
+  *(w->newest ? &w->newest->next : &w->oldest) = t;
+  w->newest = t;
+  w->table_bytes += size;
+  t->pins = 1;
+  atomic_store (&w->tables[t->index], t);
+  if (t->state.fresh) {
+    atomic_store (&image->l1[t->index], t->at | QCOW2_ENTRY_COPIED);
+    qcow2_bit_set (w->l1_dirty, t->index / 64);
+    qcow2_dirty_locked (&t->state, w->dirty_tables, t, 0, (size_t)size);
+    if (old_at)
+      im_quarantine_add (&w->quarantine, old_at, size, false);
+  }
+  t->stamp = im_operation_stamp ();
+}
+
+static Qcow2Table *
+pin_installed (Qcow2Image *image, uint64_t index, uint64_t *ret_entry,
+               uint64_t *ret_evictions)
+{
+  Qcow2Writer *w = image->writer;
+  Qcow2Table *t;
+
+  pthread_mutex_lock (&w->mutex);
+  t = atomic_load (&w->tables[index]);
+  if (t)
+    t->pins++;
+  *ret_entry = qcow2_l1_entry (image, index);
+  *ret_evictions = w->evictions;
+  pthread_mutex_unlock (&w->mutex);
+  return t;
+}
+
+/* Installs *T unless things have changed since it was loaded; what remains in *T is not
+ * needed. */
+static Qcow2Table *
+try_install (Qcow2Image *image, Qcow2Table **t, uint64_t entry, uint64_t evictions)
+{
+  Qcow2Writer *w = image->writer;
+  Qcow2Table *installed = NULL;
+
+  pthread_mutex_lock (&w->mutex);
+  if (!atomic_load (&w->tables[(*t)->index]) && w->evictions == evictions &&
+      qcow2_l1_entry (image, (*t)->index) == entry) {
+    installed = g_steal_pointer (t);
+    install_locked (image, installed, entry);
+  } else if ((*t)->state.fresh) {
+    im_quarantine_add (&w->quarantine, (*t)->at, qcow2_cluster_size (image), false);
+  }
+  pthread_mutex_unlock (&w->mutex);
+  return installed;
+}
+
+Qcow2Table *
+qcow2_table_pin (Qcow2Image *image, uint64_t index, GError **error)
+{
+  for (;;) {
+    uint64_t entry, evictions;
+    g_autofree Qcow2Table *t = NULL;
+    Qcow2Table *installed = pin_installed (image, index, &entry, &evictions);
+
+    if (installed)
+      return installed;
+    if (!make_room (image, error))
+      return NULL;
+    pthread_mutex_lock (&image->writer->mutex);
+    evictions = image->writer->evictions;
+    entry = qcow2_l1_entry (image, index);
+    pthread_mutex_unlock (&image->writer->mutex);
+    t = load_table (image, index, entry, error);
+    if (!t || (!(entry & QCOW2_ENTRY_COPIED) && !place_table (image, t, error)))
+      return NULL;
+    installed = try_install (image, &t, entry, evictions);
+    if (installed)
+      return installed;
+  }
+}
+
+void
+qcow2_table_unpin (Qcow2Image *image, Qcow2Table *table)
+{
+  pthread_mutex_lock (&image->writer->mutex);
+  table->pins--;
+  pthread_mutex_unlock (&image->writer->mutex);
+}
+
+static void
+free_list (Qcow2Table *t)
+{
+  while (t) {
+    Qcow2Table *next = t->next;
+
+    g_free (t);
+    t = next;
+  }
+}
+
+void
+qcow2_tables_free (Qcow2Writer *w)
+{
+  free_list (w->oldest);
+  free_list (w->retired);
+  g_free (w->tables);
+}

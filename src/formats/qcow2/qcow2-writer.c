@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* qcow2: making an image writable, and closing it so that nothing is left undone. */
+#include "formats/qcow2/qcow2-writer.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/log.h"
+
+const char *
+qcow2_unwritable (const Qcow2Image *image)
+{
+  uint64_t features = image->header.incompatible;
+
+  if (image->snapshot)
+    return "a snapshot of it is shown";
+  if (features & QCOW2_INCOMPATIBLE_CORRUPT)
+    return "it is marked corrupt (qemu-img check -r all may repair it)";
+  if (features & QCOW2_INCOMPATIBLE_DIRTY)
+    return "it was not closed, and its reference counts may be wrong (qemu-img check -r "
+           "all repairs them)";
+  if (features & QCOW2_INCOMPATIBLE_DATA_FILE)
+    return "this version does not write qcow2 images with an external data file";
+  if (features & QCOW2_INCOMPATIBLE_EXTENDED_L2)
+    return "this version does not write qcow2 images with extended L2 entries";
+  return NULL;
+}
+
+static bool
+load_refcount_table (Qcow2Image *image, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  size_t bytes = (size_t)image->header.refcount_clusters << image->geometry.cluster_bits;
+  g_autofree uint8_t *table = g_try_malloc (bytes);
+
+  w->refcount_at = image->header.refcount_offset;
+  w->refcount_entries = bytes / 8;
+  w->refcounts = g_try_new0 (uint64_t, w->refcount_entries);
+  w->blocks = g_try_new0 (Qcow2Counts *, w->refcount_entries);
+  w->refcount_dirty = g_new0 (uint64_t, w->refcount_entries / 64 / 64 + 1);
+  w->refcount_writing = g_new0 (uint64_t, w->refcount_entries / 64 / 64 + 1);
+  if (!table || !w->refcounts || !w->blocks) {
+    g_set_error (error, IM_ERROR, IM_ERROR_LIMIT,
+                 "no memory for a refcount table of %zu bytes", bytes);
+    return false;
+  }
+  if (!im_file_pread (image->file, table, bytes, w->refcount_at, error))
+    return false;
+  for (uint64_t i = 0; i < w->refcount_entries; i++)
+    w->refcounts[i] = im_get_be64 (table + i * 8);
+  return true;
+}
+
+static void
+writer_free (Qcow2Writer *w)
+{
+  im_commit_free (w->commit);
+  im_claims_free (w->claims);
+  qcow2_tables_free (w);
+  for (uint64_t i = 0; w->blocks && i < w->refcount_entries; i++)
+    g_free (w->blocks[i]);
+  g_free (w->blocks);
+  g_free (w->refcounts);
+  g_free (w->refcount_dirty);
+  g_free (w->refcount_writing);
+  g_free (w->l1_dirty);
+  g_free (w->l1_writing);
+  g_ptr_array_unref (w->dirty_tables);
+  g_ptr_array_unref (w->dirty_blocks);
+  im_quarantine_clear (&w->quarantine);
+  pthread_mutex_destroy (&w->mutex);
+  g_free (w);
+}
+
+/* Where the file was never written; a device may have anything anywhere. */
+static uint64_t
+first_zero_cluster (const Qcow2Image *image)
+{
+  if (!im_file_has_holes (image->file))
+    return UINT64_MAX;
+  return im_div_up (im_file_size (image->file), qcow2_cluster_size (image));
+}
+
+bool
+qcow2_writer_open (Qcow2Image *image, GError **error)
+{
+  Qcow2Writer *w = g_new0 (Qcow2Writer, 1);
+  uint64_t l1_words = im_div_up (image->l1_entries, 64) / 64 + 1;
+
+  image->writer = w;
+  pthread_mutex_init (&w->mutex, NULL);
+  im_quarantine_init (&w->quarantine);
+  w->claims = im_claims_new ();
+  w->commit = im_commit_new (&qcow2_commit_ops, image, image->file);
+  atomic_init (&w->marked, image->header.autoclear == 0);
+  w->tables = g_malloc0_n (image->l1_entries + 1, sizeof *w->tables);
+  w->table_budget = QCOW2_TABLES_BUDGET;
+  w->l1_dirty = g_new0 (uint64_t, l1_words);
+  w->l1_writing = g_new0 (uint64_t, l1_words);
+  w->dirty_tables = g_ptr_array_new ();
+  w->dirty_blocks = g_ptr_array_new ();
+  w->zero_from = first_zero_cluster (image);
+  w->first_size = im_file_size (image->file);
+  return load_refcount_table (image, error);
+}
+
+/* Commits, frees what was removed, and commits that. */
+static bool
+finish (Qcow2Image *image, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t end;
+
+  im_commit_stop (w->commit);
+  if (!im_commit_now (w->commit, error))
+    return false;
+  qcow2_release (image, true);
+  if (!im_commit_now (w->commit, error))
+    return false;
+  end = im_max (w->first_size, w->used_end << image->geometry.cluster_bits);
+  return im_file_shrink (image->file, end, error);
+}
+
+void
+qcow2_writer_close (Qcow2Image *image)
+{
+  Qcow2Writer *w = image->writer;
+  g_autoptr (GError) error = NULL;
+
+  if (!w)
+    return;
+  if (atomic_load (&w->changed) && !finish (image, &error))
+    im_log_warning ("%s: not all changes could be written: %s",
+                    im_file_path (image->file), error->message);
+  image->writer = NULL;
+  writer_free (w);
+}
+
+bool
+qcow2_writer_mark (Qcow2Image *image, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+
+  if (!atomic_load_explicit (&w->changed, memory_order_relaxed))
+    atomic_store (&w->changed, true);
+  return atomic_load_explicit (&w->marked, memory_order_acquire) ||
+         im_commit_now (w->commit, error);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Images made and judged by qemu-img. */
+#include "qcow2-rig.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "formats/qcow2/qcow2.h"
+#include "formats/raw.h"
+#include <glib/gstdio.h>
+
+bool
+rig_has_qemu_img (void)
+{
+  g_autofree char *path = g_find_program_in_path ("qemu-img");
+
+  if (!path)
+    g_test_skip ("qemu-img is not installed");
+  return path != NULL;
+}
+
+/* Runs a command; its words are separated by single spaces.  The exit status. */
+static int
+run (char **ret_output, const char *format, ...)
+{
+  g_auto (GStrv) argv = NULL;
+  g_autofree char *line = NULL, *out = NULL, *err = NULL;
+  g_autoptr (GError) error = NULL;
+  int status;
+  va_list args;
+
+  va_start (args, format);
+  line = g_strdup_vprintf (format, args);
+  va_end (args);
+  argv = g_strsplit (line, " ", -1);
+  g_spawn_sync (NULL, argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &out, &err, &status,
+                &error);
+  g_assert_no_error (error);
+  status = WIFEXITED (status) ? WEXITSTATUS (status) : 255;
+  if (ret_output)
+    *ret_output = g_strconcat (out, err, NULL);
+  else if (status != 0)
+    g_error ("%s: %d: %s%s", line, status, out, err);
+  return status;
+}
+
+static ImBlock *
+open_parent (const ImOpenContext *context, ImFile *from, const char *name,
+             const char *format, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (im_file_path (from));
+  g_autofree char *path =
+      g_path_is_absolute (name) ? g_strdup (name) : g_build_filename (folder, name, NULL);
+  g_autoptr (ImFile) file = im_file_open_read_only (path, error);
+
+  return file ? im_format_raw.open (file, context, error) : NULL;
+}
+
+static ImFile *
+open_file (const ImOpenContext *context, ImFile *from, const char *name, GError **error)
+{
+  return NULL;
+}
+
+char *
+rig_describe (const RigShape *s)
+{
+  return g_strdup_printf (
+      "v%u cluster %u refcounts %u%s%s%s%s%s", s->version, 1u << s->cluster_bits,
+      s->refcount_bits, s->parent ? " parent" : "", s->filled ? " filled" : "",
+      s->compressed ? " compressed" : "", s->snapshot ? " snapshot" : "",
+      s->preallocated ? " preallocated" : "");
+}
+
+void
+rig_fill (uint8_t *bytes, size_t len, GRand *rand)
+{
+  /* Compressible, so that compressed clusters are. */
+  uint32_t value = g_rand_int (rand);
+
+  for (size_t i = 0; i < len; i++)
+    bytes[i] = (uint8_t)(value >> (i / 64 % 4 * 8)) ^ (uint8_t)(i / 256);
+}
+
+static void
+save (const char *path, const uint8_t *bytes, size_t len)
+{
+  g_autoptr (GError) error = NULL;
+
+  g_file_set_contents (path, (const char *)bytes, (gssize)len, &error);
+  g_assert_no_error (error);
+}
+
+/* Pieces of data in expected, the rest the parent's or zeros. */
+static void
+make_contents (Rig *rig, GRand *rand, const char *base)
+{
+  const RigShape *s = &rig->shape;
+  uint64_t parent_size = s->size * 2 / 3 / 512 * 512, piece = UINT64_C (3)
+                                                              << s->cluster_bits;
+
+  rig->expected = g_malloc0 (s->size);
+  if (s->parent) {
+    rig_fill (rig->expected, parent_size, rand);
+    save (base, rig->expected, parent_size);
+  }
+  for (uint64_t at = 0; s->filled && at < s->size; at += piece)
+    if (g_rand_boolean (rand))
+      rig_fill (rig->expected + at, im_min (piece, s->size - at), rand);
+  rig->original = g_memdup2 (rig->expected, s->size);
+}
+
+void
+rig_make (Rig *rig, const RigShape *shape, const ImResources *resources)
+{
+  g_autofree char *base = NULL, *raw = NULL, *options = NULL, *backing = NULL;
+  GRand *rand = g_rand_new_with_seed (shape->cluster_bits * 1000 + shape->refcount_bits);
+
+  *rig = (Rig){.shape = *shape, .shared = *resources};
+  rig->context = (ImOpenContext){
+      .shared = &rig->shared, .open_parent = open_parent, .open_file = open_file};
+  rig->folder = g_dir_make_tmp ("imgmount-XXXXXX", NULL);
+  rig->path = g_build_filename (rig->folder, "image.qcow2", NULL);
+  base = g_build_filename (rig->folder, "base.raw", NULL);
+  raw = g_build_filename (rig->folder, "full.raw", NULL);
+  make_contents (rig, rand, base);
+  options = g_strdup_printf ("cluster_size=%u,refcount_bits=%u,compat=%s",
+                             1u << shape->cluster_bits, shape->refcount_bits,
+                             shape->version == 2 ? "0.10" : "1.1");
+  backing = shape->parent
+                ? g_strdup_printf (" -F raw -%c base.raw", shape->filled ? 'B' : 'b')
+                : g_strdup ("");
+  save (raw, rig->expected, shape->size);
+  if (shape->filled)
+    run (NULL, "qemu-img convert -q -t unsafe%s -f raw -O qcow2 -o %s%s %s %s",
+         shape->compressed ? " -c" : "", options, backing, raw, rig->path);
+  else
+    run (NULL, "qemu-img create -q -f qcow2 -o %s%s%s %s %" G_GUINT64_FORMAT, options,
+         shape->preallocated ? ",preallocation=metadata" : "", backing, rig->path,
+         shape->size);
+  if (shape->snapshot)
+    run (NULL, "qemu-img snapshot -q -c one %s", rig->path);
+  g_rand_free (rand);
+}
+
+void
+rig_add_bitmap (Rig *rig)
+{
+  run (NULL, "qemu-img bitmap --add %s changes", rig->path);
+}
+
+void
+rig_open_path (Rig *rig, const char *path, ImCacheMode cache, bool writable)
+{
+  g_autoptr (GError) error = NULL;
+
+  rig->file = writable ? im_file_open_writable (path, cache, &error)
+                       : im_file_open_read_only (path, &error);
+  g_assert_no_error (error);
+  rig->block = im_format_qcow2.open (rig->file, &rig->context, &error);
+  g_assert_no_error (error);
+  g_assert_true (rig->block->writable == writable);
+  rig->block->policy.pass_discards = true;
+}
+
+void
+rig_open (Rig *rig, ImCacheMode cache)
+{
+  rig_open_path (rig, rig->path, cache, true);
+}
+
+void
+rig_close (Rig *rig)
+{
+  g_clear_pointer (&rig->block, im_block_unref);
+  g_clear_pointer (&rig->file, im_file_unref);
+}
+
+void
+rig_clear (Rig *rig)
+{
+  rig_close (rig);
+  run (NULL, "rm -rf %s", rig->folder);
+  g_free (rig->folder);
+  g_free (rig->path);
+  g_free (rig->expected);
+  g_free (rig->original);
+}
+
+int
+rig_check (const char *path, char **ret_output)
+{
+  return run (ret_output, "qemu-img check -q -f qcow2 %s", path);
+}
+
+static void
+compare_converted (Rig *rig, const char *options, const uint8_t *expected)
+{
+  g_autofree char *raw = g_build_filename (rig->folder, "out.raw", NULL);
+  g_autofree char *bytes = NULL;
+  gsize len;
+
+  run (NULL, "qemu-img convert -q -t unsafe -f qcow2 -O raw%s %s %s", options, rig->path,
+       raw);
+  g_assert_true (g_file_get_contents (raw, &bytes, &len, NULL));
+  g_assert_cmpuint (len, ==, rig->shape.size);
+  g_assert_true (memcmp (bytes, expected, len) == 0);
+}
+
+void
+rig_verify (Rig *rig)
+{
+  g_autofree char *output = NULL, *what = rig_describe (&rig->shape);
+  int status;
+
+  rig_close (rig);
+  status = rig_check (rig->path, &output);
+  if (status != 0)
+    g_error ("%s: qemu-img check says %d: %s", what, status, output);
+  compare_converted (rig, "", rig->expected);
+  if (rig->shape.snapshot)
+    compare_converted (rig, " -l one", rig->original);
+}
+
+void
+rig_compare (Rig *rig)
+{
+  g_autofree uint8_t *bytes = g_malloc (rig->shape.size);
+  g_autoptr (GError) error = NULL;
+
+  im_block_pread (rig->block, bytes, rig->shape.size, 0, &error);
+  g_assert_no_error (error);
+  for (uint64_t i = 0; i < rig->shape.size; i++)
+    if (bytes[i] != rig->expected[i])
+      g_error ("byte %" G_GUINT64_FORMAT " is 0x%02x, not 0x%02x", i, bytes[i],
+               rig->expected[i]);
+}
