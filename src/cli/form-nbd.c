@@ -48,12 +48,13 @@ is_loopback (const char *bind)
 }
 
 static void
-warn_of_open_port (const ImOptions *options)
+warn_of_open_port (const ImOptions *options, bool read_only)
 {
   if (!options->socket && !is_loopback (options->bind))
-    im_log_warning ("listening on %s port %u without TLS: whoever reaches it can read "
+    im_log_warning ("listening on %s port %u without TLS: whoever reaches it can %s "
                     "the image",
-                    options->bind, (unsigned)options->port);
+                    options->bind, (unsigned)options->port,
+                    read_only ? "read" : "read and change");
 }
 
 static bool
@@ -74,7 +75,7 @@ serve (ImPipeline *pipeline, const ImOptions *options, GError **error)
       im_nbd_server_new (pipeline->set, pipeline->shared, &nbd, error);
   if (!server)
     return false;
-  warn_of_open_port (options);
+  warn_of_open_port (options, pipeline->set->read_only);
   if (options->pid_file && !write_pid_file (options->pid_file, error))
     return false;
   im_process_watch_signals (stop_server, server);

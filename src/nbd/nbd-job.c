@@ -23,6 +23,23 @@ error_code (const ImNbdRequest *request, const GError *error)
              : im_nbd_error_from_errno (errnum);
 }
 
+/* Says what failed, the first few times. */
+static void
+complain (ImNbdJob *job, const GError *error)
+{
+  const ImNbdRequest *request = &job->request;
+  const char *name = job->t->export->name;
+  if (atomic_fetch_add_explicit (&job->t->failures, 1, memory_order_relaxed) >=
+      FAILURES_LOGGED)
+    return;
+  if (request->type == IM_NBD_CMD_FLUSH)
+    im_log_warning ("nbd: flush of \"%s\": %s", name, error->message);
+  else
+    im_log_warning ("nbd: %" G_GUINT64_FORMAT " bytes at %" G_GUINT64_FORMAT
+                    " of \"%s\": %s",
+                    request->length, request->offset, name, error->message);
+}
+
 ImNbdJobStep
 im_nbd_job_fail (ImNbdJob *job, const GError *error)
 {
@@ -33,11 +50,8 @@ im_nbd_job_fail (ImNbdJob *job, const GError *error)
   item->head_length = im_nbd_put_error (item->head, &item->to, code, error->message);
   im_nbd_output_push (&t->output, item);
   /* That zeros are not to be had fast is an answer like any other. */
-  if (code != IM_NBD_ENOTSUP &&
-      atomic_fetch_add_explicit (&t->failures, 1, memory_order_relaxed) < FAILURES_LOGGED)
-    im_log_warning (
-        "nbd: %" G_GUINT64_FORMAT " bytes at %" G_GUINT64_FORMAT " of \"%s\": %s",
-        job->request.length, job->request.offset, t->export->name, error->message);
+  if (code != IM_NBD_ENOTSUP)
+    complain (job, error);
   return IM_NBD_JOB_DONE;
 }
 

@@ -264,6 +264,26 @@ PYTHON
   stop 0
 }
 
+@test "nbd-write: a last flush that fails is status 1 and a line that names the image" {
+  need qemu-io strace
+  truncate -s 1M disk.img
+  strace -qq -o /dev/null true || skip "strace cannot trace here"
+  strace -f -qq -o /dev/null -e trace=fdatasync -e inject=fdatasync:error=EIO \
+    "$IMGMOUNT" --nbd -k "$PWD/s" -f raw disk.img 2>said 3>&- &
+  SERVER=$!
+  for round in $(seq 100); do
+    [ ! -S s ] || break
+    sleep 0.05
+  done
+  run qemu-io -f raw -c 'write 0 4k' -c flush "$URI"
+  status=0
+  wait "$SERVER" || status=$?
+  SERVER=
+  [ "$status" -eq 1 ]
+  grep -q 'flush of "": .*Input/output error' said
+  grep -q '/disk.img: the last flush: .*Input/output error' said
+}
+
 @test "nbd-write: what was answered is there after the server was stopped in the middle" {
   truncate -s 64M disk.img
   serve -f raw disk.img
