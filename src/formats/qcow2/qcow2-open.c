@@ -215,8 +215,6 @@ open_writer (Qcow2Image *image, GError **error)
   image->block.read_only_because = qcow2_unwritable (image);
   if (image->block.read_only_because)
     return true;
-  /* Counts change, and with them the answer; it is not worth following. */
-  atomic_store (&image->beneath, QCOW2_BENEATH_NO);
   image->block.writable = true;
   return qcow2_writer_open (image, error);
 }

@@ -4,7 +4,8 @@
  * Asking the file system about every cluster is slow, and without preallocation there is
  * nothing to find.  The question is decided as QEMU decides it, so that both report the
  * same holes: yes where clearly more clusters are in use, by their refcounts, than the
- * file occupies on its disk. */
+ * file occupies on its disk.  In an image that is being written the answer may be about
+ * what was; it decides what is looked at, never what is found there. */
 #include "base/bytes.h"
 #include "formats/qcow2/qcow2-image.h"
 
