@@ -3,6 +3,7 @@
  */
 #include "base/bytes.h"
 #include "base/error.h"
+#include "formats/qcow2/qcow2.h"
 #include "qcow2-rig.h"
 #include <errno.h>
 #include <pthread.h>
@@ -181,10 +182,75 @@ test_version_2 (void)
   run_kinds ((RigShape){.version = 2, .cluster_bits = 16, .refcount_bits = 16}, 3, 100);
 }
 
+/* Opens IMAGE, whose byte of incompatible features is FEATURES, for writing. */
+static void
+check_reason (Rig *rig, uint8_t features, const char *part)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (ImFile) file = im_file_open_writable (rig->path, IM_CACHE_UNSAFE, &error);
+  g_autoptr (ImBlock) block = NULL;
+
+  g_assert_no_error (error);
+  g_assert_true (im_file_pwrite (file, &features, 1, 79, false, NULL));
+  block = im_format_qcow2.open (file, &rig->context, &error);
+  g_assert_no_error (error);
+  g_assert_true (block->writable == (part == NULL));
+  if (part)
+    g_assert_nonnull (strstr (block->read_only_because, part));
+}
+
+static void
+test_unwritable_says_why (void)
+{
+  Rig rig;
+
+  if (!rig_has_qemu_img ())
+    return;
+  rig_make (
+      &rig,
+      &(RigShape){.version = 3, .cluster_bits = 16, .refcount_bits = 16, .size = 1 << 20},
+      resources ());
+  check_reason (&rig, 0, NULL);
+  check_reason (&rig, 1, "was not closed");
+  check_reason (&rig, 2, "marked corrupt");
+  check_reason (&rig, 16, "extended L2");
+  rig_clear (&rig);
+}
+
+/* Opening, reading, flushing and closing change no byte of the file. */
+static void
+test_untouched_stays_untouched (void)
+{
+  g_autofree char *before = NULL, *after = NULL;
+  gsize before_len, after_len;
+  Rig rig;
+
+  if (!rig_has_qemu_img ())
+    return;
+  rig_make (&rig,
+            &(RigShape){.version = 3,
+                        .cluster_bits = 12,
+                        .refcount_bits = 16,
+                        .size = 1 << 20,
+                        .filled = true},
+            resources ());
+  g_assert_true (g_file_get_contents (rig.path, &before, &before_len, NULL));
+  rig_open (&rig, IM_CACHE_WRITEBACK);
+  rig_compare (&rig);
+  g_assert_true (im_block_flush (rig.block, NULL));
+  rig_close (&rig);
+  g_assert_true (g_file_get_contents (rig.path, &after, &after_len, NULL));
+  g_assert_cmpmem (before, before_len, after, after_len);
+  rig_clear (&rig);
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/formats/qcow2/write/unwritable-says-why", test_unwritable_says_why);
+  g_test_add_func ("/formats/qcow2/write/untouched-stays-untouched",
+                   test_untouched_stays_untouched);
   g_test_add_func ("/formats/qcow2/write/every-cluster-size", test_cluster_sizes);
   g_test_add_func ("/formats/qcow2/write/every-refcount-width", test_refcount_widths);
   g_test_add_func ("/formats/qcow2/write/version-2", test_version_2);
