@@ -50,6 +50,26 @@ serves (const ImOptions *options)
   return options->form == IM_FORM_MOUNT || options->form == IM_FORM_NBD;
 }
 
+/* Only looking does no harm while another process writes, which may be ourselves: what is
+ * shown may then be a little old, and one line says so. */
+static ImImage *
+look_at_image (ImPipeline *pipeline, const ImOptions *options, ImOpenOptions *open,
+               GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  ImImage *image = im_image_open (options->image, open, pipeline->shared, &failure);
+  if (image)
+    return image;
+  if (!g_error_matches (failure, IM_ERROR, IM_ERROR_LOCKED)) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return NULL;
+  }
+  im_log_warning ("%s: another process writes to it: this may be out of date",
+                  options->image);
+  open->force_share = true;
+  return im_image_open (options->image, open, pipeline->shared, error);
+}
+
 static bool
 open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
 {
@@ -63,7 +83,9 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
   if (options->snapshot && !parse_snapshot (options->snapshot, &open, &parts, error))
     return false;
   pipeline->shared = im_resources_new (options->metadata_cache, options->chunk_cache);
-  pipeline->image = im_image_open (options->image, &open, pipeline->shared, error);
+  pipeline->image = serves (options)
+                        ? im_image_open (options->image, &open, pipeline->shared, error)
+                        : look_at_image (pipeline, options, &open, error);
   if (!pipeline->image)
     return false;
   pipeline->image->disk->policy =

@@ -143,14 +143,22 @@ refused() { # MESSAGE ARG...
   [[ $output == *"No space left on device"* ]]
 }
 
-@test "cli: an image that another process writes is refused, and read with -U" {
+@test "cli: an image that another process writes is refused, served with -U, and looked at" {
   command -v qemu-io >/dev/null || skip "qemu-io is not installed"
   qemu-img create -q -f qcow2 locked.qcow2 1M
   coproc writer { qemu-io -f qcow2 locked.qcow2; }
   sleep 0.5
+  run "$IMGMOUNT" --nbd -r -k "$PWD/s" locked.qcow2
+  refusal=$status said=$output
+  run "$IMGMOUNT" --nbd -r -U -t --fork --pid-file "$PWD/pid" -k "$PWD/s" locked.qcow2 3>&-
+  forced=$status
+  kill "$(cat pid)" || :
   run "$IMGMOUNT" --list locked.qcow2
   echo quit >&"${writer[1]}"
-  [ "$status" -eq 1 ]
-  [[ $output == *"locked.qcow2: is in use"*"-U"* ]]
+  [ "$refusal" -eq 1 ]
+  [[ $said == *"locked.qcow2: is in use"*"-U"* ]]
+  [ "$forced" -eq 0 ]
+  [ "$status" -eq 0 ]
+  [[ $output == *"another process writes to it"*"no partition table"* ]]
   wait "$writer_PID" || true
 }
