@@ -115,7 +115,9 @@ finish (Qcow2Image *image, GError **error)
   qcow2_release (image, true);
   if (!im_commit_now (w->commit, error))
     return false;
-  end = im_max (w->first_size, w->used_end << image->geometry.cluster_bits);
+  /* The file may have cut its last cluster short, which a write then made whole. */
+  end = im_div_up (w->first_size, qcow2_cluster_size (image));
+  end = im_max (end, w->used_end) << image->geometry.cluster_bits;
   return im_file_shrink (image->file, end, error);
 }
 
