@@ -13,6 +13,7 @@ struct ImFile {
   uint64_t id;
   char *path;
   atomic_ullong size;     /* changes by im_file_extend and im_file_shrink alone */
+  atomic_ullong written;  /* the end of the highest byte that was ever written to */
   pthread_mutex_t resize; /* one change of the size at a time; innermost, and the one
                            * mutex that covers a system call: a single ftruncate */
   struct stat st;

@@ -32,6 +32,15 @@ may_change (ImFile *file, const ImFileChange *change, GError **error)
   return failure == 0;
 }
 
+/* Remembers that bytes up to END are somebody's data now. */
+static void
+raise_written (ImFile *file, uint64_t end)
+{
+  unsigned long long seen = atomic_load_explicit (&file->written, memory_order_relaxed);
+  while (seen < end && !atomic_compare_exchange_weak (&file->written, &seen, end))
+    continue;
+}
+
 static void
 note_change (ImFile *file, const ImFileChange *change)
 {
@@ -96,8 +105,10 @@ im_file_pwritev (ImFile *file, struct iovec *iov, size_t n, uint64_t offset, boo
   if (hooks ())
     memcpy (kept, iov, n * sizeof *iov);
   if (!check_inside (file, change.length, offset, error) ||
-      !may_change (file, &change, error) ||
-      !write_all (file, iov, n, offset, durable && file->cache != IM_CACHE_UNSAFE, error))
+      !may_change (file, &change, error))
+    return false;
+  raise_written (file, offset + change.length);
+  if (!write_all (file, iov, n, offset, durable && file->cache != IM_CACHE_UNSAFE, error))
     return false;
   note_change (file, &change);
   return true;
@@ -153,6 +164,8 @@ im_file_shrink (ImFile *file, uint64_t size, GError **error)
   if (!S_ISREG (file->st.st_mode))
     return true;
   pthread_mutex_lock (&file->resize);
+  /* Whatever the caller's tables say, no written byte is cut off. */
+  size = im_max (size, atomic_load (&file->written));
   bool ok = size >= im_file_size (file) || resize_locked (file, size, error);
   pthread_mutex_unlock (&file->resize);
   return ok;

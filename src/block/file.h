@@ -81,7 +81,8 @@ ImCacheMode im_file_cache (const ImFile *file);
  * block device has the length it has: ENOSPC. */
 bool im_file_extend (ImFile *file, uint64_t size, GError **error);
 
-/* Cuts a regular file down to SIZE bytes; nobody uses what lies behind. */
+/* Cuts a regular file down to SIZE bytes, or to where its last written byte is if that is
+ * more; nobody uses what lies behind. */
 bool im_file_shrink (ImFile *file, uint64_t size, GError **error);
 
 /* Writes exactly LEN bytes at OFFSET, inside im_file_size.  DURABLE: as by a flush of

@@ -339,6 +339,19 @@ with open('expected', 'r+b') as f:
   cmp disk.img expected
 }
 
+@test "nbd-write: qcow2 keeps what is written to preallocated zeros past the file's end" {
+  need qemu-img qemu-io
+  qemu-img create -q -f qcow2 cut.qcow2 1M
+  qemu-io -c 'write -P 1 0 64k' -c 'write -z 0 64k' cut.qcow2 >/dev/null
+  truncate -s $((0x50000)) cut.qcow2
+  serve cut.qcow2
+  qemu-io -f raw -c 'write -P 2 0 64k' -c 'flush' "$URI" >log
+  stop 0
+  qemu-img check -q cut.qcow2
+  qemu-io -r -c 'read -P 2 0 64k' cut.qcow2 >log
+  run ! grep failed log
+}
+
 @test "nbd-write: qcow2 keeps what is written where the file cut its last cluster short" {
   need qemu-img qemu-io
   qemu-img create -q -f qcow2 cut.qcow2 1M
