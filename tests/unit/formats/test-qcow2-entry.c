@@ -102,7 +102,7 @@ test_subclusters_damaged (void)
   const char *all_bad = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
 
   assert_subclusters (&g, 0x10000, UINT64_C (1) << 37 | 1 << 5, all_bad);
-  assert_subclusters (&g, 0, 1 << 31, all_bad);
+  assert_subclusters (&g, 0, UINT64_C (1) << 31, all_bad);
   assert_subclusters (&g, 0x10001, 1, all_bad);
   assert_subclusters (&g, 0x10000 | COMPRESSED, 1, all_bad);
   assert_subclusters (&g, UINT64_C (1) << 50, 3, "BBuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu");
