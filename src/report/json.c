@@ -247,6 +247,41 @@ im_report_info_json (const ImImage *image, const ImPartitionTable *table, GError
   return finish (json);
 }
 
+static void
+add_extraction (JsonBuilder *json, const ImProvenance *provenance)
+{
+  g_autofree char *begun = im_format_time (provenance->begun);
+  g_autofree char *ended = im_format_time (provenance->ended);
+  add_string (json, "extracted", provenance->what);
+  add_string (json, "file", provenance->file);
+  add_number (json, "offset", provenance->offset);
+  add_number (json, "bytes", provenance->size);
+  add_string (json, "begun", begun);
+  add_string (json, "ended", ended);
+  json_builder_set_member_name (json, "digests");
+  json_builder_begin_object (json);
+  for (size_t i = 0; provenance->digests[i]; i++)
+    add_string (json, provenance->digest_names[i], provenance->digests[i]);
+  json_builder_end_object (json);
+}
+
+char *
+im_report_provenance_json (const ImImage *image, const ImPartitionTable *table,
+                           const ImProvenance *provenance, GError **error)
+{
+  g_autoptr (JsonBuilder) json = json_builder_new ();
+  json_builder_begin_object (json);
+  add_string (json, "imgmount", IMGMOUNT_VERSION);
+  add_extraction (json, provenance);
+  add_string (json, "path", im_file_path (image->file));
+  add_string (json, "format", image->format->name);
+  add_boolean (json, "probed", image->probed);
+  add_number (json, "virtual-size", image->disk->size);
+  add_chain (json, image);
+  add_table (json, image->path, table);
+  return finish (json);
+}
+
 bool
 im_report_has_json (void)
 {
@@ -270,6 +305,13 @@ im_report_list_json (const ImImage *image, const ImPartitionTable *table, GError
 
 char *
 im_report_info_json (const ImImage *image, const ImPartitionTable *table, GError **error)
+{
+  return fail (error);
+}
+
+char *
+im_report_provenance_json (const ImImage *image, const ImPartitionTable *table,
+                           const ImProvenance *provenance, GError **error)
 {
   return fail (error);
 }
