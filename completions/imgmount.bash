@@ -43,7 +43,7 @@ _imgmount() {
   esac
   if [[ $current == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W '
-      --nbd --list --info --extract --unmount --help --version
+      --nbd --list --info --extract --verify --unmount --help --version
       --format --read-only --partition --offset --size --sector-size --load-snapshot --backing
       --force-share --cache --discard --detect-zeroes --metadata-cache --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
       --port --bind --socket --shared --persistent --export-name --description --fork --pid-file

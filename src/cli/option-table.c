@@ -3,7 +3,8 @@
 #include "cli/option-table.h"
 
 enum {
-  OPENING = IM_FORM_MOUNT | IM_FORM_NBD | IM_FORM_LIST | IM_FORM_INFO | IM_FORM_EXTRACT,
+  LOOKING = IM_FORM_LIST | IM_FORM_INFO | IM_FORM_EXTRACT | IM_FORM_VERIFY,
+  OPENING = IM_FORM_MOUNT | IM_FORM_NBD | LOOKING,
   SERVING = IM_FORM_MOUNT | IM_FORM_NBD,
 };
 
@@ -46,6 +47,10 @@ const ImOptionEntry im_option_table[] = {
      .forms = IM_FORM_EXTRACT,
      .argument = "WHAT",
      .help = "copy disk, p1, p2, … or gaps/START-LENGTH to --output"},
+    {.name = "verify",
+     .kind = IM_OPTION_FORM,
+     .forms = IM_FORM_VERIFY,
+     .help = "check the image's structure and the table's checksums"},
     {.name = "unmount",
      .kind = IM_OPTION_FORM,
      .forms = IM_FORM_UNMOUNT,

@@ -202,6 +202,8 @@ form_title (ImForm form)
     return "with --info";
   case IM_FORM_EXTRACT:
     return "with --extract";
+  case IM_FORM_VERIFY:
+    return "with --verify";
   case IM_FORM_UNMOUNT:
     return "with --unmount";
   default:
@@ -382,6 +384,7 @@ im_options_help (void)
       "  imgmount --list [--json] IMAGE           the partition table\n"
       "  imgmount --info [--json] IMAGE           what is known of the image\n"
       "  imgmount --extract WHAT -O FILE IMAGE    copy out disk, p1, gaps/…\n"
+      "  imgmount --verify IMAGE                  check what the image stores twice\n"
       "  imgmount --unmount MOUNTPOINT\n");
   append_section (text, "What to do:", is_form);
   append_section (text, "Options:", is_common);

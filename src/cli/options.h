@@ -16,6 +16,7 @@ typedef enum {
   IM_FORM_VERSION = 1 << 6,
   IM_FORM_FORMATS = 1 << 7, /* -f help */
   IM_FORM_EXTRACT = 1 << 8,
+  IM_FORM_VERIFY = 1 << 9,
 } ImForm;
 
 typedef struct {

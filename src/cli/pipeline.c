@@ -84,9 +84,10 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
   if (options->snapshot && !parse_snapshot (options->snapshot, &open, &parts, error))
     return false;
   pipeline->shared = im_resources_new (options->metadata_cache, options->chunk_cache);
-  pipeline->image = serves (options)
-                        ? im_image_open (options->image, &open, pipeline->shared, error)
-                        : look_at_image (pipeline, options, &open, error);
+  bool looks = options->form == IM_FORM_LIST || options->form == IM_FORM_INFO;
+  pipeline->image = looks
+                        ? look_at_image (pipeline, options, &open, error)
+                        : im_image_open (options->image, &open, pipeline->shared, error);
   if (!pipeline->image)
     return false;
   pipeline->image->disk->policy =
@@ -123,9 +124,7 @@ im_pipeline_open (const ImOptions *options, GError **error)
   if (!open_image (pipeline, options, error) || !choose_disk (pipeline, options, error))
     return NULL;
   pipeline->table =
-      im_partition_table_read (pipeline->disk, (uint32_t)options->sector_size, error);
-  if (!pipeline->table)
-    return NULL;
+      im_partition_table_read (pipeline->disk, (uint32_t)options->sector_size);
   return g_steal_pointer (&pipeline);
 }
 

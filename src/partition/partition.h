@@ -77,10 +77,10 @@ typedef struct {
   GPtrArray *warnings;   /* of char *: one sentence each of what is damaged */
 } ImPartitionTable;
 
-/* Reads the tables of DISK.  SECTOR_SIZE 0: found by where a GPT lies, else 512.  Damage
- * is warnings and flags; failure is for a disk whose first sector could not be read. */
-ImPartitionTable *im_partition_table_read (ImBlock *disk, uint32_t sector_size,
-                                           GError **error);
+/* Reads the tables of DISK.  SECTOR_SIZE 0: found by where a GPT lies, else 512.  Damage,
+ * unreadable sectors included, is warnings and flags: there is always a table, if one of
+ * kind NONE. */
+ImPartitionTable *im_partition_table_read (ImBlock *disk, uint32_t sector_size);
 void im_partition_table_free (ImPartitionTable *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImPartitionTable, im_partition_table_free)
 

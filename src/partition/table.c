@@ -223,16 +223,17 @@ read_tables (ImPartitionTable *table, ImBlock *disk, uint32_t sector_size,
 }
 
 ImPartitionTable *
-im_partition_table_read (ImBlock *disk, uint32_t sector_size, GError **error)
+im_partition_table_read (ImBlock *disk, uint32_t sector_size)
 {
+  g_autoptr (GError) error = NULL;
   g_autoptr (ImPartitionTable) table = im_table_new (disk->size);
   im_table_set_sector_size (table, sector_size ? sector_size : DEFAULT_SECTOR_SIZE);
   if (disk->size < IM_MBR_SIZE)
     return g_steal_pointer (&table);
-  uint8_t sector[IM_MBR_SIZE];
-  if (!im_block_pread (disk, sector, sizeof sector, 0, error)) {
-    g_prefix_error (error, "partition table: ");
-    return NULL;
+  uint8_t sector[IM_MBR_SIZE] = {0};
+  if (!im_block_pread (disk, sector, sizeof sector, 0, &error)) {
+    im_table_warn (table, "sector 0 cannot be read: %s", error->message);
+    memset (sector, 0, sizeof sector);
   }
   read_tables (table, disk, sector_size, sector);
   finish_entries (table);
