@@ -55,6 +55,17 @@ add_strings (JsonBuilder *json, const char *key, const char *const *values, size
   json_builder_end_array (json);
 }
 
+/* Of the lesser schemes: the type's number as sfdisk has it, or its text. */
+static void
+add_other_type (JsonBuilder *json, const ImPartition *p)
+{
+  g_autofree char *code = g_strdup_printf ("%x", p->type_code);
+  bool by_text = p->type_text && p->type_code == 0;
+  add_string (json, "type", by_text ? p->type_text : code);
+  if (p->name)
+    add_string (json, "name", p->name);
+}
+
 /* The fields of sfdisk, with its names and types, and only where it has them too. */
 static void
 add_sfdisk_entry (JsonBuilder *json, const char *device, const ImPartition *p)
@@ -63,6 +74,10 @@ add_sfdisk_entry (JsonBuilder *json, const char *device, const ImPartition *p)
   add_string (json, "node", node);
   add_number (json, "start", p->first_lba);
   add_number (json, "size", p->sectors);
+  if (p->type_text || p->type_name) {
+    add_other_type (json, p);
+    return;
+  }
   if (!p->type_guid) {
     g_autofree char *type = g_strdup_printf ("%x", p->mbr_type);
     add_string (json, "type", type);
@@ -91,6 +106,8 @@ add_partition (JsonBuilder *json, const char *device, const ImPartition *p)
   add_number (json, "number", p->number);
   add_number (json, "slot", p->slot);
   add_number (json, "level", p->level);
+  if (p->inside)
+    add_number (json, "inside", p->inside);
   add_boolean (json, "container", p->container);
   add_string (json, "type-name", im_partition_type_name (p));
   add_string (json, "partuuid", p->uuid);
