@@ -23,6 +23,11 @@ struct ImFile {
   atomic_int sync_failure; /* the errno of the first failed fdatasync, or 0 */
 };
 
+/* A file, for reading, of FD, which it takes even when it fails; PATH is what it is
+ * called.
+ */
+ImFile *im_file_take_fd (int fd, const char *path, GError **error);
+
 /* Moves the start of *IOV, of *N buffers, on by DONE bytes. */
 void im_iov_advance (struct iovec **iov, size_t *n, size_t done);
 

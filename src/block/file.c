@@ -64,12 +64,9 @@ find_size (ImFile *file, GError **error)
   return true;
 }
 
-static ImFile *
-open_file (const char *path, int access, GError **error)
+ImFile *
+im_file_take_fd (int fd, const char *path, GError **error)
 {
-  int fd = open_quietly (path, access, error);
-  if (fd < 0)
-    return NULL;
   g_autoptr (ImFile) file = g_new0 (ImFile, 1);
   atomic_init (&file->references, 1);
   pthread_mutex_init (&file->resize, NULL);
@@ -83,12 +80,22 @@ open_file (const char *path, int access, GError **error)
   /* Looked at again, since the name may lead elsewhere by now. */
   if (!check_kind (file->st.st_mode, error) || !find_size (file, error))
     return NULL;
-  if (fcntl (fd, F_SETFL, fcntl (fd, F_GETFL) & ~O_NONBLOCK) < 0) {
+  struct statfs fs;
+  file->in_memory = fstatfs (fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+  return g_steal_pointer (&file);
+}
+
+static ImFile *
+open_file (const char *path, int access, GError **error)
+{
+  int fd = open_quietly (path, access, error);
+  if (fd < 0)
+    return NULL;
+  g_autoptr (ImFile) file = im_file_take_fd (fd, path, error);
+  if (file && fcntl (fd, F_SETFL, fcntl (fd, F_GETFL) & ~O_NONBLOCK) < 0) {
     im_set_errno (error, errno, "cannot set the file's flags");
     return NULL;
   }
-  struct statfs fs;
-  file->in_memory = fstatfs (fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
   return g_steal_pointer (&file);
 }
 
@@ -108,6 +115,15 @@ im_file_open_writable (const char *path, ImCacheMode cache, GError **error)
     file->cache = cache;
   }
   return file;
+}
+
+bool
+im_file_is_same (const ImFile *file, const struct stat *st)
+{
+  if (S_ISBLK (st->st_mode) || S_ISBLK (file->st.st_mode))
+    return (st->st_mode & S_IFMT) == (file->st.st_mode & S_IFMT) &&
+           st->st_rdev == file->st.st_rdev;
+  return st->st_dev == file->st.st_dev && st->st_ino == file->st.st_ino;
 }
 
 bool

@@ -30,7 +30,18 @@ typedef enum {
 /* The same with O_RDWR.  Nothing is written by opening. */
 ImFile *im_file_open_writable (const char *path, ImCacheMode cache, GError **error);
 
+/* Makes the file PATH, which must not be there yet, for reading and writing, WRITEBACK.
+ * MODE as in open(2). */
+ImFile *im_file_create (const char *path, mode_t mode, GError **error);
+
+/* Makes a file in FOLDER that has no name and so vanishes with the last reference,
+ * UNSAFE.  Its path is one that tells what it is and leads nowhere. */
+ImFile *im_file_create_temporary (const char *folder, GError **error);
+
 bool im_file_is_writable (const ImFile *file);
+
+/* Is it what ST describes, whatever the names? */
+bool im_file_is_same (const ImFile *file, const struct stat *st);
 
 ImFile *im_file_ref (ImFile *file);
 void im_file_unref (ImFile *file);
