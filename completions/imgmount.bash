@@ -44,7 +44,7 @@ _imgmount() {
   if [[ $current == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W '
       --nbd --list --info --extract --verify --unmount --help --version
-      --format --read-only --partition --offset --size --sector-size --load-snapshot --backing
+      --format --read-only --partition --offset --size --sector-size --snapshot --overlay --load-snapshot --backing
       --force-share --cache --discard --detect-zeroes --metadata-cache --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
       --port --bind --socket --shared --persistent --export-name --description --fork --pid-file
       --handshake-limit' -- "$current")

@@ -264,11 +264,16 @@ check_sector_size (uint64_t size, GError **error)
       error, "--sector-size: %" G_GUINT64_FORMAT " is not 512, 1024, 2048 or 4096", size);
 }
 
-static bool
-check_combinations (const ImOptions *options, GError **error)
+bool
+im_options_check (const ImOptions *options, GError **error)
 {
   if (options->partition && (options->offset || options->size))
     return usage (error, "--partition and --offset or --size exclude each other");
+  if (options->temporary && options->overlay)
+    return usage (error, "--snapshot and --overlay exclude each other");
+  /* FILE would then mean something else to the next who opens it. */
+  if (options->overlay && options->backing && strcmp (options->backing, "none") == 0)
+    return usage (error, "--overlay and --backing=none exclude each other");
   if (options->socket && options->socket[0] != '/')
     return usage (error, "--socket: '%s' is not an absolute path", options->socket);
   if (options->form == IM_FORM_EXTRACT && !options->output)
@@ -290,8 +295,7 @@ settle (Reading *reading, char **operands, int n, GError **error)
     return true;
   }
   return check_forms (reading, error) && settle_o (reading, error) &&
-         take_operands (options, operands, n, error) &&
-         check_combinations (options, error);
+         take_operands (options, operands, n, error) && im_options_check (options, error);
 }
 
 ImOptions *

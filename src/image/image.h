@@ -26,7 +26,8 @@ typedef struct {
   ImFile *file;
   const ImFormat *format; /* what it turned out to be */
   bool probed;            /* found by probing, not by -f */
-  ImBlock *disk;
+  ImBlock
+      *disk; /* an overlay's, where there is one; the image's own is its parent then */
   char *read_only_because; /* wanted writable, and is not: why; else NULL */
 } ImImage;
 
@@ -37,6 +38,13 @@ ImImage *im_image_open (const char *path, const ImOpenOptions *options,
                         const ImResources *shared, GError **error);
 void im_image_free (ImImage *image);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImImage, im_image_free)
+
+/* From now on writes go to a qcow2 overlay above IMAGE, which was opened for reading: the
+ * file PATH, which is made, or continued where it is there already and its parent is
+ * IMAGE, as IMAGE was opened; or a file without a name in TMPDIR or /var/tmp, where PATH
+ * is NULL.  CACHE is PATH's; what has no name is never synced. */
+bool im_image_add_overlay (ImImage *image, const char *path, ImCacheMode cache,
+                           const ImResources *shared, GError **error);
 
 /* The pool, the table cache and the chunk cache, made together; to be made after any
  * fork and freed after the last image. */
