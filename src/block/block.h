@@ -131,6 +131,7 @@ typedef enum {
 typedef struct {
   bool pass_discards; /* else a discard does nothing, and zeroes make no holes */
   ImDetectZeroes detect_zeroes;
+  bool ignore_flushes; /* what is written vanishes anyway: flushes and FUA do nothing */
 } ImWritePolicy;
 
 /* Asked before each change of [OFFSET, OFFSET + LENGTH); BUF is NULL for zeros.  False

@@ -63,5 +63,14 @@ im_file_create_temporary (const char *folder, GError **error)
   /* As the kernel calls it in /proc/PID/fd. */
   g_autofree char *name = g_strdup_printf ("#%ju (deleted)", (uintmax_t)st.st_ino);
   g_autofree char *path = g_build_filename (folder, name, NULL);
-  return take_new (fd, path, IM_CACHE_UNSAFE, error);
+  ImFile *file = take_new (fd, path, IM_CACHE_UNSAFE, error);
+  if (file)
+    file->temporary = true;
+  return file;
+}
+
+bool
+im_file_is_temporary (const ImFile *file)
+{
+  return file->temporary;
 }

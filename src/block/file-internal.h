@@ -19,6 +19,7 @@ struct ImFile {
   struct stat st;
   ImCacheMode cache;
   bool writable;
+  bool temporary; /* has no name, and vanishes with this process */
   bool in_memory; /* tmpfs: a plain read never waits, yet RWF_NOWAIT is refused there */
   atomic_int sync_failure; /* the errno of the first failed fdatasync, or 0 */
 };

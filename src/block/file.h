@@ -38,6 +38,9 @@ ImFile *im_file_create (const char *path, mode_t mode, GError **error);
  * UNSAFE.  Its path is one that tells what it is and leads nowhere. */
 ImFile *im_file_create_temporary (const char *folder, GError **error);
 
+/* Was it made so?  Then nobody will ever read what is left in it. */
+bool im_file_is_temporary (const ImFile *file);
+
 bool im_file_is_writable (const ImFile *file);
 
 /* Is it what ST describes, whatever the names? */

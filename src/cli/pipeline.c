@@ -107,7 +107,8 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
     return false;
   pipeline->image->disk->policy =
       (ImWritePolicy){.pass_discards = options->discard,
-                      .detect_zeroes = (ImDetectZeroes)options->detect_zeroes};
+                      .detect_zeroes = (ImDetectZeroes)options->detect_zeroes,
+                      .ignore_flushes = options->temporary};
   return true;
 }
 
