@@ -40,12 +40,13 @@ typedef struct {
   uint64_t offset, length;
   const struct iovec *iov; /* WRITE */
   size_t n;
+  bool durable; /* WRITE: it is not over before its bytes are on the medium */
 } ImFileChange;
 
 typedef struct {
   /* Before it is made: 0, or the errno with which it is to fail. */
   int (*before) (ImFile *file, const ImFileChange *change);
-  /* Once it was made. */
+  /* Once it was made, with the pointer that `before` was given; never where it failed. */
   void (*after) (ImFile *file, const ImFileChange *change);
 } ImFileHooks;
 

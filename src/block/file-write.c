@@ -92,6 +92,14 @@ total_length (const struct iovec *iov, size_t n)
   return length;
 }
 
+/* Is a write to be durable when it returns, for which the caller ASKED or not? */
+static bool
+is_durable (const ImFile *file, bool asked)
+{
+  return file->cache == IM_CACHE_WRITETHROUGH ||
+         (asked && file->cache != IM_CACHE_UNSAFE);
+}
+
 bool
 im_file_pwritev (ImFile *file, struct iovec *iov, size_t n, uint64_t offset, bool durable,
                  GError **error)
@@ -101,14 +109,15 @@ im_file_pwritev (ImFile *file, struct iovec *iov, size_t n, uint64_t offset, boo
                          .offset = offset,
                          .length = total_length (iov, n),
                          .iov = kept,
-                         .n = n};
+                         .n = n,
+                         .durable = is_durable (file, durable)};
   if (hooks ())
     memcpy (kept, iov, n * sizeof *iov);
   if (!check_inside (file, change.length, offset, error) ||
       !may_change (file, &change, error))
     return false;
   raise_written (file, offset + change.length);
-  if (!write_all (file, iov, n, offset, durable && file->cache != IM_CACHE_UNSAFE, error))
+  if (!write_all (file, iov, n, offset, change.durable, error))
     return false;
   note_change (file, &change);
   return true;
