@@ -2,7 +2,8 @@
 /* What a file is made of, for the sources of the file leaf alone. */
 #pragma once
 
-#include "block/file.h"
+#include "block/claims.h"
+#include "block/io.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,12 +20,19 @@ struct ImFile {
   struct stat st;
   ImCacheMode cache;
   bool writable;
-  bool in_memory; /* tmpfs: a plain read never waits, yet RWF_NOWAIT is refused there */
+  const ImIoEngine *engine;
+  /* Direct I/O, else 0, NULL and -1. */
+  uint32_t block;   /* what offsets and lengths must be multiples of; a power of two */
+  uint32_t memory;  /* what addresses must be multiples of; likewise */
+  ImClaims *claims; /* on blocks; where it is writable */
+  int cached_fd;    /* the same file through the page cache, for writing its unaligned
+                     * end; -1 where it cannot have one */
+  bool in_memory;   /* tmpfs: a plain read never waits, yet RWF_NOWAIT is refused there */
   atomic_int sync_failure; /* the errno of the first failed fdatasync, or 0 */
 };
 
-/* Moves the start of *IOV, of *N buffers, on by DONE bytes. */
-void im_iov_advance (struct iovec **iov, size_t *n, size_t done);
+/* The error of a read or write that did not come to its end. */
+void im_file_set_io_error (const ImFile *file, const ImIo *io, GError **error);
 
 /* What a test sees of each change of any file, and what it may do to it. */
 typedef enum {
