@@ -52,8 +52,9 @@ open_quietly (const char *path, int access, GError **error)
   if (fd < 0 && errno == EPERM)
     fd = open (path, flags);
   if (fd < 0 && errno == EINVAL && (access & O_DIRECT))
-    im_set_errno (error, errno,
-                  "its file system has no direct I/O, which this cache mode needs");
+    g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
+                 "its file system has no direct I/O, which the cache modes none and "
+                 "directsync need");
   else if (fd < 0)
     im_set_errno (error, errno, "cannot open");
   return fd;

@@ -79,7 +79,8 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
                         .force_share = options->force_share,
                         .writable =
                             serves (options) && !options->read_only && !options->snapshot,
-                        .cache = (ImCacheMode)options->cache};
+                        .cache = (ImCacheMode)options->cache,
+                        .aio = (ImAio)options->aio};
   parse_backing (options->backing, &open);
   if (options->snapshot && !parse_snapshot (options->snapshot, &open, &parts, error))
     return false;

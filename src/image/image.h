@@ -17,7 +17,8 @@ typedef struct {
   const char *backing_dir; /* IM_BACKING_UNDER */
   bool force_share;        /* -U: take no locks, mind nobody's */
   bool writable;           /* open for writing where that can be done at all */
-  ImCacheMode cache;       /* of the image's own file; parents are only read */
+  ImCacheMode cache;       /* of all files; parents are only read */
+  ImAio aio;
 } ImOpenOptions;
 
 /* One opened image: what its path led to. */
