@@ -27,7 +27,7 @@ open_subject (Subject *s, const ImFileMode *mode, size_t size, uint32_t block)
 {
   g_autoptr (GError) error = NULL;
   int fd = g_file_open_tmp ("imgmount-XXXXXX", &s->path, NULL);
-  s->expected = fixture_pattern (size, 5);
+  s->expected = fixture_pattern (size + 1, 5); /* never NULL */
   s->size = size;
   g_assert_cmpint (write (fd, s->expected, size), ==, (ssize_t)size);
   close (fd);
