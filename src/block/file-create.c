@@ -7,18 +7,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* FD, made just now, as a file called PATH. */
-static ImFile *
-take_new (int fd, const char *path, ImCacheMode cache, GError **error)
-{
-  ImFile *file = im_file_take_fd (fd, path, error);
-  if (file) {
-    file->writable = true;
-    file->cache = cache;
-  }
-  return file;
-}
-
 ImFile *
 im_file_create (const char *path, mode_t mode, GError **error)
 {
@@ -27,7 +15,7 @@ im_file_create (const char *path, mode_t mode, GError **error)
     im_set_errno (error, errno, "cannot create it");
     return NULL;
   }
-  return take_new (fd, path, IM_CACHE_WRITEBACK, error);
+  return im_file_take_fd (fd, path, &(ImFileMode){.writable = true}, error);
 }
 
 /* A file without a name; where the file system has none, one that has it for a moment. */
@@ -63,7 +51,8 @@ im_file_create_temporary (const char *folder, GError **error)
   /* As the kernel calls it in /proc/PID/fd. */
   g_autofree char *name = g_strdup_printf ("#%ju (deleted)", (uintmax_t)st.st_ino);
   g_autofree char *path = g_build_filename (folder, name, NULL);
-  ImFile *file = take_new (fd, path, IM_CACHE_UNSAFE, error);
+  ImFileMode mode = {.writable = true, .cache = IM_CACHE_UNSAFE};
+  ImFile *file = im_file_take_fd (fd, path, &mode, error);
   if (file)
     file->temporary = true;
   return file;

@@ -13,7 +13,17 @@ enum {
 static const ImOptionChoice cache_choices[] = {
     {"writeback", IM_CACHE_WRITEBACK},
     {"writethrough", IM_CACHE_WRITETHROUGH},
+    {"none", IM_CACHE_NONE},
+    {"off", IM_CACHE_NONE},
+    {"directsync", IM_CACHE_DIRECTSYNC},
     {"unsafe", IM_CACHE_UNSAFE},
+    {NULL, 0},
+};
+
+static const ImOptionChoice aio_choices[] = {
+    {"threads", IM_AIO_THREADS},
+    {"io_uring", IM_AIO_IO_URING},
+    {"native", IM_AIO_NATIVE},
     {NULL, 0},
 };
 
@@ -144,7 +154,22 @@ const ImOptionEntry im_option_table[] = {
      .choices = cache_choices,
      .forms = SERVING,
      .argument = "MODE",
-     .help = "writeback, writethrough or unsafe; default writeback"},
+     .help = "none (off), writeback, writethrough, directsync or unsafe; default "
+             "writeback"},
+    {.name = "nocache",
+     .letter = 'n',
+     .kind = IM_OPTION_PRESET,
+     FIELD (cache),
+     .preset = IM_CACHE_NONE,
+     .forms = SERVING,
+     .help = "the same as --cache=none: past the page cache"},
+    {.name = "aio",
+     .kind = IM_OPTION_CHOICE,
+     FIELD (aio),
+     .choices = aio_choices,
+     .forms = SERVING,
+     .argument = "ENGINE",
+     .help = "threads, io_uring or native (with none or directsync); default threads"},
     {.name = "discard",
      .kind = IM_OPTION_CHOICE,
      FIELD (discard),

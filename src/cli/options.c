@@ -70,14 +70,21 @@ take_number (const ImOptionEntry *entry, const char *value, void *field, GError 
   return true;
 }
 
-/* Choices are made at most once; ENTRY has been added to those used already. */
+/* Choices are made at most once, by whatever name; ENTRY has been added to those used
+ * already. */
 static bool
 check_once (const Reading *reading, const ImOptionEntry *entry, GError **error)
 {
-  unsigned uses = 0;
-  for (guint i = 0; i < reading->used->len; i++)
-    uses += reading->used->pdata[i] == entry;
-  return uses == 1 || usage (error, "--%s is given more than once", entry->name);
+  for (guint i = 0; i + 1 < reading->used->len; i++) {
+    const ImOptionEntry *earlier = reading->used->pdata[i];
+    if (earlier == entry)
+      return usage (error, "--%s is given more than once", entry->name);
+    if (earlier->kind == IM_OPTION_CHOICE || earlier->kind == IM_OPTION_PRESET)
+      if (earlier->field == entry->field)
+        return usage (error, "--%s and --%s exclude each other", earlier->name,
+                      entry->name);
+  }
+  return true;
 }
 
 static bool
@@ -114,6 +121,9 @@ take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **
     return take_number (entry, value, field, error);
   case IM_OPTION_CHOICE:
     return check_once (reading, entry, error) && take_choice (entry, value, field, error);
+  case IM_OPTION_PRESET:
+    *(uint64_t *)field = entry->preset;
+    return check_once (reading, entry, error);
   case IM_OPTION_SIZE: {
     g_autofree char *name = display_name (entry);
     return im_parse_size (value, name, field, error);
@@ -279,6 +289,9 @@ im_options_check (const ImOptions *options, GError **error)
   if (options->form == IM_FORM_EXTRACT && !options->output)
     return usage (error, "--extract needs --output (-O FILE, or -O - for standard "
                          "output)");
+  if (options->aio == IM_AIO_NATIVE && options->cache != IM_CACHE_NONE &&
+      options->cache != IM_CACHE_DIRECTSYNC)
+    return usage (error, "--aio=native needs --cache=none or --cache=directsync");
   if (options->fork && options->foreground)
     return usage (error, "--fork and --foreground exclude each other");
   return check_sector_size (options->sector_size, error);

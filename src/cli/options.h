@@ -38,6 +38,7 @@ typedef struct {
   uint64_t metadata_cache, chunk_cache;
   const char *log;
   uint64_t cache;         /* ImCacheMode */
+  uint64_t aio;           /* ImAio */
   uint64_t discard;       /* 0: ignore, 1: unmap */
   uint64_t detect_zeroes; /* ImDetectZeroes */
   bool foreground;

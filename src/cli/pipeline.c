@@ -92,7 +92,8 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
   ImOpenOptions open = {.format = options->format,
                         .force_share = options->force_share,
                         .writable = may_write (options) && !has_overlay (options),
-                        .cache = (ImCacheMode)options->cache};
+                        .cache = (ImCacheMode)options->cache,
+                        .aio = (ImAio)options->aio};
   parse_backing (options->backing, &open);
   if (options->snapshot && !parse_snapshot (options->snapshot, &open, &parts, error))
     return false;
@@ -101,9 +102,10 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
   pipeline->image = looks
                         ? look_at_image (pipeline, options, &open, error)
                         : im_image_open (options->image, &open, pipeline->shared, error);
-  if (!pipeline->image || (has_overlay (options) &&
-                           !im_image_add_overlay (pipeline->image, options->overlay,
-                                                  open.cache, pipeline->shared, error)))
+  ImFileMode mode = {.writable = true, .cache = open.cache, .aio = open.aio};
+  if (!pipeline->image ||
+      (has_overlay (options) && !im_image_add_overlay (pipeline->image, options->overlay,
+                                                       &mode, pipeline->shared, error)))
     return false;
   pipeline->image->disk->policy =
       (ImWritePolicy){.pass_discards = options->discard,

@@ -35,11 +35,19 @@ lock (ImFile *file, const ImOpenOptions *options, GError **error)
   return false;
 }
 
+static ImFile *
+open_with (const char *path, bool writable, const ImOpenOptions *options, GError **error)
+{
+  const ImFileMode mode = {
+      .writable = writable, .cache = options->cache, .aio = options->aio};
+  return im_file_open (path, &mode, error);
+}
+
 /* A parent, or a further file: only ever read. */
 static ImFile *
 open_file (const char *path, const ImOpenOptions *options, GError **error)
 {
-  g_autoptr (ImFile) file = im_file_open_read_only (path, error);
+  g_autoptr (ImFile) file = open_with (path, false, options, error);
   if (!file || !lock (file, options, error))
     return NULL;
   return g_steal_pointer (&file);
@@ -188,7 +196,7 @@ static ImFile *
 open_for_writing (ImImage *image, const ImOpenOptions *options, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  g_autoptr (ImFile) file = im_file_open_writable (image->path, options->cache, &failure);
+  g_autoptr (ImFile) file = open_with (image->path, true, options, &failure);
   if (!file) {
     if (may_be_read_only (failure))
       image->read_only_because = g_strdup ("it cannot be opened for writing");
@@ -218,7 +226,7 @@ open_own_file (ImImage *image, const ImOpenOptions *options, GError **error)
       return false;
   }
   if (!image->file)
-    image->file = im_file_open_read_only (image->path, error);
+    image->file = open_with (image->path, false, options, error);
   if (!image->file || !lock (image->file, options, error))
     return false;
   /* Also where it was found before: the name may lead elsewhere by now. */

@@ -160,15 +160,16 @@ check_file (const ImImage *image, ImFile *file, GError **error)
 
 /* The overlay at PATH, made where it was not there. */
 static ImFile *
-open_lasting (const ImImage *image, const char *path, ImCacheMode cache, GError **error)
+open_lasting (const ImImage *image, const char *path, const ImFileMode *mode,
+              GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  g_autoptr (ImFile) file = im_file_open_writable (path, cache, &failure);
+  g_autoptr (ImFile) file = im_file_open (path, mode, &failure);
   if (!file && g_error_matches (failure, IM_ERRNO, ENOENT)) {
     g_clear_error (&failure);
     if (!create_lasting (image, path, error))
       return NULL;
-    file = im_file_open_writable (path, cache, &failure);
+    file = im_file_open (path, mode, &failure);
   }
   if (!file) {
     g_propagate_error (error, g_steal_pointer (&failure));
@@ -217,13 +218,13 @@ open_above (const ImImage *image, ImFile *file, bool temporary, const ImResource
 }
 
 bool
-im_image_add_overlay (ImImage *image, const char *path, ImCacheMode cache,
+im_image_add_overlay (ImImage *image, const char *path, const ImFileMode *mode,
                       const ImResources *shared, GError **error)
 {
   const char *folder = g_getenv ("TMPDIR");
   if (!folder || !folder[0])
     folder = "/var/tmp";
-  g_autoptr (ImFile) file = path ? open_lasting (image, path, cache, error)
+  g_autoptr (ImFile) file = path ? open_lasting (image, path, mode, error)
                                  : create_temporary (image, folder, error);
   ImBlock *disk = file ? open_above (image, file, path == NULL, shared, error) : NULL;
   if (!disk) {

@@ -127,7 +127,7 @@ test_temporary_files (void)
   g_assert_no_error (error);
   g_assert_true (im_file_is_writable (file));
   g_assert_true (im_file_is_temporary (file));
-  g_assert_cmpint (im_file_cache (file), ==, IM_CACHE_UNSAFE);
+  g_assert_false (im_file_writes_through (file));
   g_assert_true (g_str_has_prefix (im_file_path (file), folder));
   g_assert_cmpuint (im_file_stat (file)->st_nlink, ==, 0);
   g_assert_cmpuint (im_file_stat (file)->st_mode & 0077, ==, 0);
