@@ -127,7 +127,9 @@ check_version (ImCursor *c, GError **error)
   if (version == 1 || c->overrun)
     return true;
   g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
-               "LUKS header: version %u is not supported, only 1 is", version);
+               "LUKS header: version %u is not supported, only 1 is (-f raw gives the "
+               "encrypted bytes)",
+               version);
   return false;
 }
 
