@@ -40,6 +40,10 @@ _imgmount() {
       mapfile -t COMPREPLY < <(compgen -W 'follow none' -- "$current"; compgen -d -- "$current")
       return
       ;;
+    --object)
+      mapfile -t COMPREPLY < <(compgen -W 'secret,id=' -- "$current")
+      return
+      ;;
     -P | --partition | --offset | --size | --metadata-cache | --chunk-cache | -p | --port | -b | --bind | \
       -e | --shared | -x | --export-name | -D | --description | --handshake-limit | -l | --load-snapshot | -o)
       return
@@ -49,7 +53,8 @@ _imgmount() {
     mapfile -t COMPREPLY < <(compgen -W '
       --nbd --list --info --extract --verify --unmount --help --version
       --format --read-only --partition --offset --size --sector-size --snapshot --overlay --load-snapshot --backing
-      --force-share --cache --nocache --aio --discard --detect-zeroes --metadata-cache --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
+      --force-share --object --image-opts --cache --nocache --aio --discard --detect-zeroes --metadata-cache
+      --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
       --port --bind --socket --shared --persistent --export-name --description --fork --pid-file
       --handshake-limit' -- "$current")
     return

@@ -104,15 +104,15 @@ luks_find_key (const ImOpenContext *context, ImFile *file, unsigned attempt,
   return NULL;
 }
 
-/* A last line end is part of a secret, and often one too much. */
+/* A last newline is part of a secret, and often one too much. */
 static void
 set_wrong (const ImSecret *passphrase, GError **error)
 {
   size_t n = passphrase->length;
-  bool line_end = n > 0 && passphrase->bytes[n - 1] == '\n';
+  bool newline = n > 0 && passphrase->bytes[n - 1] == '\n';
   g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
                "wrong passphrase: it opens none of the key slots%s",
-               line_end ? " (it ends with a line end, which counts)" : "");
+               newline ? " (it ends with a newline, which counts)" : "");
 }
 
 ImTransform *

@@ -361,7 +361,7 @@ END
   "$IMGMOUNT" --info --object secret,id=x,data=b3BlbiBzZXNhbWU=,format=base64 image
   "$IMGMOUNT" --info --object qom-type=secret,id=x,file=<(cat good) image
   run -1 "$IMGMOUNT" --info --object secret,id=x,file=line image
-  [ "$output" = "imgmount: image: wrong passphrase: it opens none of the key slots (it ends with a line end, which counts)" ]
+  [ "$output" = "imgmount: image: wrong passphrase: it opens none of the key slots (it ends with a newline, which counts)" ]
   # A comma in a value is doubled.
   printf 'open sesame' >a,b
   "$IMGMOUNT" --info --object secret,id=x,file=a,,b image
