@@ -64,10 +64,10 @@ char *
 rig_describe (const RigShape *s)
 {
   return g_strdup_printf (
-      "v%u cluster %u refcounts %u%s%s%s%s%s", s->version, 1u << s->cluster_bits,
+      "v%u cluster %u refcounts %u%s%s%s%s%s%s", s->version, 1u << s->cluster_bits,
       s->refcount_bits, s->parent ? " parent" : "", s->filled ? " filled" : "",
       s->compressed ? " compressed" : "", s->snapshot ? " snapshot" : "",
-      s->preallocated ? " preallocated" : "");
+      s->preallocated ? " preallocated" : "", s->lazy ? " lazy" : "");
 }
 
 void
@@ -125,9 +125,10 @@ rig_make (Rig *rig, const RigShape *shape, const ImResources *resources)
   base = g_build_filename (rig->folder, "base.raw", NULL);
   raw = g_build_filename (rig->folder, "full.raw", NULL);
   make_contents (rig, rand, base);
-  options = g_strdup_printf ("cluster_size=%u,refcount_bits=%u,compat=%s",
+  options = g_strdup_printf ("cluster_size=%u,refcount_bits=%u,compat=%s%s",
                              1u << shape->cluster_bits, shape->refcount_bits,
-                             shape->version == 2 ? "0.10" : "1.1");
+                             shape->version == 2 ? "0.10" : "1.1",
+                             shape->lazy ? ",lazy_refcounts=on" : "");
   backing = shape->parent
                 ? g_strdup_printf (" -F raw -%c base.raw", shape->filled ? 'B' : 'b')
                 : g_strdup ("");
@@ -192,6 +193,12 @@ int
 rig_check (const char *path, char **ret_output)
 {
   return run (ret_output, "qemu-img check -q -f qcow2 %s", path);
+}
+
+int
+rig_repair (const char *path, char **ret_output)
+{
+  return run (ret_output, "qemu-img check -q -r all -f qcow2 %s", path);
 }
 
 static void

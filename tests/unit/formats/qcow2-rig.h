@@ -12,6 +12,7 @@ typedef struct {
   bool compressed; /* … compressed */
   bool snapshot;   /* … and shared with a snapshot */
   bool preallocated;
+  bool lazy; /* reference counts may be wrong while it is dirty */
   uint64_t size;
 } RigShape;
 
@@ -40,6 +41,8 @@ void rig_clear (Rig *rig);
 
 /* The exit status of qemu-img check: 0, 2 errors, 3 leaks. */
 int rig_check (const char *path, char **ret_output);
+/* The same of qemu-img check -r all. */
+int rig_repair (const char *path, char **ret_output);
 /* Closed, checked without errors and leaks, and read by qemu-img as expected. */
 void rig_verify (Rig *rig);
 void rig_compare (Rig *rig);
