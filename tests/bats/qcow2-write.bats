@@ -93,22 +93,6 @@ differ() { # IMAGE SEED [OPTION...]
   head -c 9M /dev/zero | tr '\0' '\007' | cmp - before.raw
 }
 
-@test "qcow2-write: kill -9 in the middle leaves no corruption, many times" {
-  local round
-  qemu-img create -q -f qcow2 -o cluster_size=4k a.qcow2 9M
-  for round in $(seq 10); do
-    serve --discard=unmap a.qcow2
-    /usr/bin/python3 "$DIFFER" "$PWD/s" reference.raw "$round" 100000 2>/dev/null &
-    sleep "0.$((RANDOM % 5 + 1))"
-    kill -9 "$(cat pid)"
-    wait $! || :
-    rm -f pid
-    # Status 3: leaked clusters and nothing else.
-    run qemu-img check a.qcow2
-    [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || { echo "$output"; return 1; }
-  done
-}
-
 @test "qcow2-write: opening and reading change no byte, -r and all" {
   qemu-img create -q -f qcow2 a.qcow2 9M
   qemu-io -f qcow2 -c 'write -P 1 0 1M' a.qcow2 >/dev/null

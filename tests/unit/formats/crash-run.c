@@ -45,18 +45,21 @@ save (const char *folder, const char *name, const CrashBytes *bytes)
   g_assert_no_error (error);
 }
 
-static CrashBytes
-read_disk (const CrashSubject *subject, const char *folder)
+/* What the disk in FOLDER reads as; where it cannot be read *ret_why tells. */
+static bool
+read_disk (const CrashSubject *subject, const char *folder, CrashBytes *ret,
+           char **ret_why)
 {
   g_autoptr (GError) error = NULL;
   ImBlock *block;
 
   subject->open (subject->data, folder, IM_CACHE_WRITEBACK, false, &block);
-  CrashBytes bytes = {.bytes = g_malloc (block->size), .len = block->size};
-  im_block_pread (block, bytes.bytes, bytes.len, 0, &error);
-  g_assert_no_error (error);
+  *ret = (CrashBytes){.bytes = g_malloc (block->size), .len = block->size};
+  bool ok = im_block_pread (block, ret->bytes, ret->len, 0, &error);
+  if (!ok)
+    *ret_why = g_strdup (error->message);
   subject->close (subject->data);
-  return bytes;
+  return ok;
 }
 
 /* All that the guests do, recorded.  False where the image refuses to be written. */
@@ -98,18 +101,22 @@ draw_moment (Run *run)
                                    (gint32)crash_record_now (run->record) + 1);
 }
 
+static bool
+reads_well (Run *run, const char *folder, size_t moment, CrashBytes *ret_found)
+{
+  return read_disk (run->subject, folder, ret_found, &run->harm) &&
+         crash_oracle_allows (run->oracle, ret_found, moment, &run->harm);
+}
+
 /* Read twice, since the check may have repaired something. */
 static bool
 looks_well (Run *run, const char *folder, size_t moment)
 {
-  g_auto (CrashBytes) found = read_disk (run->subject, folder);
+  g_auto (CrashBytes) found = {0}, again = {0};
 
-  if (!crash_oracle_allows (run->oracle, &found, moment, &run->harm) ||
-      !run->subject->check (run->subject->data, folder, &found, &run->harm))
-    return false;
-  crash_bytes_clear (&found);
-  found = read_disk (run->subject, folder);
-  return crash_oracle_allows (run->oracle, &found, moment, &run->harm);
+  return reads_well (run, folder, moment, &found) &&
+         run->subject->check (run->subject->data, folder, &found, &run->harm) &&
+         reads_well (run, folder, moment, &again);
 }
 
 /* Crashes at MOMENT, into FOLDER, and looks at what is left. */
@@ -152,7 +159,7 @@ begin (Run *run)
 {
   for (unsigned i = 0; run->subject->names[i]; i++)
     run->before[i] = load (run->folder, run->subject->names[i]);
-  run->original = read_disk (run->subject, run->folder);
+  g_assert_true (read_disk (run->subject, run->folder, &run->original, &run->harm));
   run->oracle = crash_oracle_new (&run->original);
 }
 
