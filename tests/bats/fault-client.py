@@ -4,6 +4,7 @@
 
 fault-client.py write WHERE STATE SECONDS [--seed N] [--errors NAME,…] [--workers N]
 fault-client.py check RAW STATE
+fault-client.py flush WHERE
 
 WHERE is the socket of an NBD server or a file.  Each worker writes numbers into sectors of
 its own, zeroes, discards and flushes; STATE then says what every sector may hold: what it
@@ -231,13 +232,17 @@ def check(options):
                 sys.exit("sector %s holds what it must not; it may hold %s" % (sector, may))
 
 
+def flush(options):
+    connect(options.where).flush()
+
+
 parser = argparse.ArgumentParser()
-parser.add_argument("what", choices=("write", "check"))
+parser.add_argument("what", choices=("write", "check", "flush"))
 parser.add_argument("where")
-parser.add_argument("state")
+parser.add_argument("state", nargs="?")
 parser.add_argument("seconds", nargs="?", type=float)
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--workers", type=int, default=4)
 parser.add_argument("--errors", type=lambda names: names.split(","), default=())
 chosen = parser.parse_args()
-(write if chosen.what == "write" else check)(chosen)
+{"write": write, "check": check, "flush": flush}[chosen.what](chosen)
