@@ -2,6 +2,7 @@
 /* Crashing and looking. */
 #include "crash-run.h"
 #include <glib/gstdio.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -62,6 +63,40 @@ read_disk (const CrashSubject *subject, const char *folder, CrashBytes *ret,
   return ok;
 }
 
+/* IMGMOUNT_TEST_RECORD: a file that gets the first record of all, of the first file, to
+ * be held against what strace sees between the marks. */
+static void
+mark (const char *what)
+{
+  if (g_getenv ("IMGMOUNT_TEST_RECORD"))
+    access (what, F_OK);
+}
+
+static void
+dump_once (const Run *run)
+{
+  static const char *const kinds[] = {[IM_FILE_WRITE] = "write",
+                                      [IM_FILE_ZERO] = "zero",
+                                      [IM_FILE_DISCARD] = "discard",
+                                      [IM_FILE_RESIZE] = "resize",
+                                      [IM_FILE_SYNC] = "sync"};
+  static bool done;
+  const char *path = g_getenv ("IMGMOUNT_TEST_RECORD");
+  size_t n;
+  const CrashChange *changes = crash_record_changes (run->record, &n);
+  FILE *out = path && !done ? fopen (path, "w") : NULL;
+
+  if (!out)
+    return;
+  done = true;
+  fprintf (out, "%s/%s\n", run->folder, run->subject->names[0]);
+  for (size_t i = 0; i < n; i++)
+    if (changes[i].file == 0)
+      fprintf (out, "%s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT "\n",
+               kinds[changes[i].kind], changes[i].offset, changes[i].length);
+  fclose (out);
+}
+
 /* All that the guests do, recorded.  False where the image refuses to be written. */
 static bool
 work (Run *run)
@@ -76,6 +111,7 @@ work (Run *run)
                         .through = plan->cache == IM_CACHE_WRITETHROUGH,
                         .oracle = run->oracle};
 
+  mark ("record begins");
   run->record = guests.record = crash_record_start (&options);
   atomic_init (&guests.next_number, g_rand_int (run->rand) | UINT64_C (1) << 40);
   subject->open (subject->data, run->folder, plan->cache, true, &guests.block);
@@ -88,6 +124,8 @@ work (Run *run)
   crash_record_stop_failing (run->record);
   subject->close (subject->data);
   crash_record_stop (run->record);
+  mark ("record ends");
+  dump_once (run);
   return writable;
 }
 
