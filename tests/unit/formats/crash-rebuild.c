@@ -97,7 +97,7 @@ resize (Rebuild *r, const CrashChange *c)
 static void
 apply (Rebuild *r, const CrashChange *c)
 {
-  if (c->kind == IM_FILE_SYNC)
+  if (c->kind == IM_FILE_SYNC || (c->failed && r->rand && g_rand_boolean (r->rand)))
     return;
   if (c->kind == IM_FILE_RESIZE) {
     resize (r, c);
@@ -117,7 +117,7 @@ apply (Rebuild *r, const CrashChange *c)
     r->left.len = MAX (r->left.len, c->offset + c->length);
 }
 
-/* A change that was never completed failed soon after it was submitted. */
+/* A change that was never completed failed, or was none, soon after it was submitted. */
 static size_t
 end_of (const CrashChange *c)
 {

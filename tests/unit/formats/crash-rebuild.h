@@ -5,6 +5,7 @@
  * is completed itself; a durable write covers its own bytes.  Beyond that
  *   - each sector of 512 bytes holds any one of the versions that it has had since, on
  * its own: a version is what the page cache had, all earlier changes included
+ *   - what failed happened or not
  *   - holes and zeros that are no write, and cuts of the file, happened or not
  *   - the size lies anywhere between the durable one and the latest. */
 #pragma once

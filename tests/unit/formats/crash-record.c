@@ -8,11 +8,12 @@ enum { SYNC_TAKES = 300 }; /* microseconds */
 struct CrashRecord {
   CrashRecordOptions options;
   atomic_uint fail_every; /* as the options have it, until it is stopped */
-  atomic_uint counted, failed;
   atomic_size_t moment;
-  pthread_mutex_t mutex; /* guards all below */
-  GArray *changes;       /* CrashChange */
-  GHashTable *under_way; /* ImFileChange → index of its own, plus one */
+  pthread_mutex_t mutex;    /* guards all below */
+  unsigned counted, failed; /* changes */
+  unsigned row;             /* how many more fail before one works */
+  GArray *changes;          /* CrashChange */
+  GHashTable *under_way;    /* ImFileChange → index of its own, plus one */
 };
 
 static CrashRecord *current;
@@ -50,16 +51,21 @@ copy_bytes (const ImFileChange *change)
   return bytes;
 }
 
-/* 0, or the errno that this change is to fail with. */
+/* 0, or the errno that this change is to fail with; failures come in rows of up to three,
+ * so that what is tried again fails again. */
 static int
-draw_failure (CrashRecord *record, const ImFileChange *change)
+draw_failure_locked (CrashRecord *record, const ImFileChange *change)
 {
   unsigned every = atomic_load (&record->fail_every);
 
-  if (every == 0 || change->kind == IM_FILE_SYNC ||
-      atomic_fetch_add (&record->counted, 1) * 2654435761u % every != 0)
+  if (every == 0 || change->kind == IM_FILE_SYNC)
     return 0;
-  atomic_fetch_add (&record->failed, 1);
+  if (record->row == 0 && record->counted++ * 2654435761u % every == 0)
+    record->row = 1 + record->counted % 3;
+  if (record->row == 0)
+    return 0;
+  record->row--;
+  record->failed++;
   return record->options.fail_with;
 }
 
@@ -73,22 +79,22 @@ submitted (ImFile *file, const ImFileChange *change)
                       .length = change->length,
                       .durable = change->durable,
                       .completed = CRASH_NEVER};
-  int failure = draw_failure (record, change);
 
-  if (failure != 0)
-    return failure;
   if (change->kind == IM_FILE_WRITE)
     ours.bytes = copy_bytes (change);
   pthread_mutex_lock (&record->mutex);
+  int failure = draw_failure_locked (record, change);
+  ours.failed = failure != 0;
   ours.submitted = atomic_fetch_add (&record->moment, 1);
   g_array_append_val (record->changes, ours);
-  g_hash_table_insert (record->under_way, (gpointer)change,
-                       GUINT_TO_POINTER (record->changes->len));
+  if (failure == 0)
+    g_hash_table_insert (record->under_way, (gpointer)change,
+                         GUINT_TO_POINTER (record->changes->len));
   pthread_mutex_unlock (&record->mutex);
   /* In memory a sync takes no time; on a disk others do much meanwhile. */
   if (change->kind == IM_FILE_SYNC)
     g_usleep (SYNC_TAKES);
-  return 0;
+  return failure;
 }
 
 static void
@@ -150,7 +156,10 @@ unsigned
 crash_record_stop_failing (CrashRecord *record)
 {
   atomic_store (&record->fail_every, 0);
-  return atomic_load (&record->failed);
+  pthread_mutex_lock (&record->mutex);
+  unsigned failed = record->failed;
+  pthread_mutex_unlock (&record->mutex);
+  return failed;
 }
 
 const CrashChange *

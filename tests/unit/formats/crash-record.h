@@ -14,13 +14,14 @@ typedef struct {
   uint64_t offset, length;
   uint8_t *bytes;              /* of a WRITE */
   bool durable;                /* of a WRITE: by itself, once completed */
+  bool failed;                 /* the program was told so; it may be there all the same */
   size_t submitted, completed; /* moments: each submission and completion is one */
 } CrashChange;
 
 typedef struct {
   const char *const *names; /* of the files, within any folder; NULL-ended */
   const char *folder;       /* theirs */
-  unsigned fail_every;      /* one change in so many fails, none where 0 */
+  unsigned fail_every;      /* after so many changes some fail, none where 0 */
   int fail_with;
 } CrashRecordOptions;
 

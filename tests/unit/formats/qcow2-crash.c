@@ -69,6 +69,20 @@ says_is_dirty (const uint8_t *header)
          im_get_be64 (header + 72) & QCOW2_INCOMPATIBLE_DIRTY;
 }
 
+/* Errors first: leaks are many. */
+static char *
+sort_output (const char *output)
+{
+  g_auto (GStrv) lines = g_strsplit (output, "\n", -1);
+  GString *sorted = g_string_new (NULL);
+
+  for (int errors = 1; errors >= 0; errors--)
+    for (char **line = lines; *line; line++)
+      if (g_str_has_prefix (*line, "ERROR") == errors)
+        g_string_append_printf (sorted, "%s\n", *line);
+  return g_string_free (sorted, FALSE);
+}
+
 /* Errors are allowed where the header says that there may be some, if they can be mended;
  * leaks are always. */
 static bool
@@ -84,7 +98,8 @@ is_sound (Qcow2Crash *crash, const char *path, const uint8_t *header, char **ret
     crash->repaired++;
     return true;
   }
-  *ret_why = g_strdup_printf ("qemu-img check says %d: %.400s %.400s", status, output,
+  g_autofree char *sorted = sort_output (output);
+  *ret_why = g_strdup_printf ("qemu-img check says %d: %.400s %.400s", status, sorted,
                               repaired ? repaired : "");
   return false;
 }

@@ -200,22 +200,26 @@ test_lazy (void)
   }
 }
 
-/* Requests that fail for want of space, or since the disk is broken, do no harm then or
- * later. */
+/* Requests and commits that fail, for want of space or since the disk is broken, and are
+ * made again, do no harm then or later. */
 static void
 test_after_failures (void)
 {
-  static const int errors[] = {ENOSPC, EIO};
+  static const struct {
+    unsigned of, every;
+    int error;
+  } failures[] = {
+      {0, 10, EIO}, {1, 25, ENOSPC}, {4, 12, ENOSPC}, {4, 40, EIO}, {7, 12, EIO}};
 
   if (!rig_has_qemu_img ())
     return;
-  for (unsigned i = 0; i < 2; i++) {
-    const Case *c = &cases[i == 0 ? 1 : 4];
+  for (unsigned i = 0; i < G_N_ELEMENTS (failures); i++) {
+    const Case *c = &cases[failures[i].of];
     CrashPlan plan = plan_of (c, 70 + i);
     Qcow2Crash crash;
 
-    plan.fail_every = 25;
-    plan.fail_with = errors[i];
+    plan.fail_every = failures[i].every;
+    plan.fail_with = failures[i].error;
     make (&crash, c);
     crash_expect_none (&crash.subject, &plan);
     qcow2_crash_clear (&crash);
