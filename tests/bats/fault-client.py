@@ -72,6 +72,7 @@ class NbdDisk:
 
 class FileDisk:
     def __init__(self, where):
+        self.where = where
         self.file = os.open(where, os.O_RDWR)
         self.synced = os.open(where, os.O_RDWR | os.O_DSYNC)
         self.size = os.stat(where).st_size
@@ -80,9 +81,17 @@ class FileDisk:
         try:
             return function(*arguments)
         except OSError as failure:
-            if failure.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV):
+            if failure.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV) or not self.lives():
                 raise ConnectionError from failure
             raise
+
+    def lives(self):
+        """A large write that the server's end cut in two is EIO, too."""
+        try:
+            os.close(os.open(self.where, os.O_RDONLY))
+            return True
+        except OSError:
+            return False
 
     def read(self, length, at):
         return self.call(os.pread, self.file, length, at)

@@ -69,7 +69,7 @@ others() { # OPENED
   sed -E 's/^[0-9]+ +//; /^\+\+\+ /d; /^--- /d; s/^<\.\.\. ([a-z0-9_]+) resumed.*/\1(/' trace >calls
   grep -qE "^open(at)?\(.*($1)" calls
   grep -vE "^open(at)?\([^)]*($1)" calls |
-    grep -vE '^(pread64|preadv2?|read|lseek|[a-z0-9]*stat[a-z0-9]*|access|faccessat2?|readlink(at)?|fadvise64|close|sendfile)\(' |
+    grep -vE '^(pread64|preadv2?|read|lseek|[a-z0-9]*stat[a-z0-9]*|access|faccessat2?|readlink(at)?|fadvise64|close|sendfile|open_tree)\(' |
     grep -vE '^open(at)?\($|^mount\(|^fcntl\([0-9]+, F_(OFD_[SG]ETLK|GETFL|SETFL)' || :
 }
 

@@ -122,12 +122,12 @@ crash_check (void *data, const char *folder, const CrashBytes *found, char **ret
   g_assert_true (g_file_get_contents (path, (char **)&header, NULL, NULL));
   crash->refcount_moves +=
       im_get_be64 (header + QCOW2_AT_REFCOUNT_TABLE) != crash->refcount_at;
-  if (!is_sound (crash, path, header, ret_why))
-    return false;
   if (!keeps_marks (crash, header, found)) {
     *ret_why = g_strdup ("bitmaps are said to be right, and are not");
     return false;
   }
+  if (!is_sound (crash, path, header, ret_why))
+    return false;
   if (!keeps_snapshot (crash, folder)) {
     *ret_why = g_strdup ("the snapshot has changed");
     return false;
