@@ -109,7 +109,8 @@ work (Run *run)
                                 .fail_every = plan->fail_every,
                                 .fail_with = plan->fail_with};
   CrashGuests guests = {.unit = subject->unit,
-                        .through = plan->cache == IM_CACHE_WRITETHROUGH,
+                        .through = plan->cache == IM_CACHE_WRITETHROUGH ||
+                                   plan->cache == IM_CACHE_DIRECTSYNC,
                         .oracle = run->oracle};
 
   mark ("record begins");

@@ -9,6 +9,7 @@ static const char *const no_parents[] = {NULL};
 typedef struct {
   CrashSubject subject;
   ImOpenContext context;
+  ImAio aio;
   ImFile *file;
   ImBlock *block;
 } Raw;
@@ -21,8 +22,8 @@ raw_open (void *data, const char *folder, ImCacheMode cache, bool writable,
   g_autofree char *path = g_build_filename (folder, names[0], NULL);
   g_autoptr (GError) error = NULL;
 
-  raw->file = writable ? im_file_open_writable (path, cache, &error)
-                       : im_file_open_read_only (path, &error);
+  raw->file = im_file_open (
+      path, &(ImFileMode){.writable = writable, .cache = cache, .aio = raw->aio}, &error);
   g_assert_no_error (error);
   raw->block = im_format_raw.open (raw->file, &raw->context, &error);
   g_assert_no_error (error);
@@ -47,14 +48,14 @@ raw_check (void *data, const char *folder, const CrashBytes *found, char **ret_w
 
 /* A disk of SIZE bytes of noise; crashes it. */
 static unsigned
-crash_raw (uint64_t size, const CrashPlan *plan, char **ret_harm)
+crash_raw (uint64_t size, ImAio aio, const CrashPlan *plan, char **ret_harm)
 {
   static const ImResources shared;
   g_autofree char *folder = g_dir_make_tmp ("imgmount-XXXXXX", NULL);
   g_autofree char *path = g_build_filename (folder, names[0], NULL);
   g_autofree char *command = g_strdup_printf ("rm -r %s", folder);
   g_autofree char *bytes = g_malloc (size);
-  Raw raw = {.context = {.shared = &shared}};
+  Raw raw = {.context = {.shared = &shared}, .aio = aio};
 
   for (uint64_t i = 0; i < size; i++)
     bytes[i] = (char)(i * 2654435761u >> 13);
@@ -84,26 +85,59 @@ plan_of (ImCacheMode cache, uint32_t n)
 }
 
 static void
-expect_none (ImCacheMode cache, uint64_t size)
+expect_none (ImCacheMode cache, ImAio aio, uint64_t size)
 {
   CrashPlan plan = plan_of (cache, (uint32_t)cache);
   g_autofree char *harm = NULL;
 
-  g_assert_cmpuint (crash_raw (size, &plan, &harm), >=, plan.crashes);
+  g_assert_cmpuint (crash_raw (size, aio, &plan, &harm), >=, plan.crashes);
   g_assert_null (harm);
 }
 
 static void
 test_writeback (void)
 {
-  expect_none (IM_CACHE_WRITEBACK, 2 << 20);
-  expect_none (IM_CACHE_WRITEBACK, 1000001);
+  expect_none (IM_CACHE_WRITEBACK, IM_AIO_THREADS, 2 << 20);
+  expect_none (IM_CACHE_WRITEBACK, IM_AIO_THREADS, 1000001);
 }
 
 static void
 test_writethrough (void)
 {
-  expect_none (IM_CACHE_WRITETHROUGH, 2 << 20);
+  expect_none (IM_CACHE_WRITETHROUGH, IM_AIO_THREADS, 2 << 20);
+}
+
+static void
+test_direct (void)
+{
+  expect_none (IM_CACHE_NONE, IM_AIO_THREADS, 2 << 20);
+  expect_none (IM_CACHE_DIRECTSYNC, IM_AIO_THREADS, 1000001);
+}
+
+static bool
+has_engine (ImAio aio)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (!im_io_engine_find (aio, &error))
+    g_test_skip (error->message);
+  return !error;
+}
+
+static void
+test_io_uring (void)
+{
+  if (!has_engine (IM_AIO_IO_URING))
+    return;
+  expect_none (IM_CACHE_WRITEBACK, IM_AIO_IO_URING, 2 << 20);
+  expect_none (IM_CACHE_NONE, IM_AIO_IO_URING, 1000001);
+}
+
+static void
+test_native (void)
+{
+  if (has_engine (IM_AIO_NATIVE))
+    expect_none (IM_CACHE_NONE, IM_AIO_NATIVE, 1000001);
 }
 
 /* With cache=unsafe a flush is none, and the harness must find that out. */
@@ -114,7 +148,7 @@ test_flush_is_needed (void)
   g_autofree char *harm = NULL;
 
   plan.crashes = 60;
-  crash_raw (2 << 20, &plan, &harm);
+  crash_raw (2 << 20, IM_AIO_THREADS, &plan, &harm);
   g_assert_nonnull (harm);
 }
 
@@ -124,6 +158,9 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/formats/raw/crash/writeback", test_writeback);
   g_test_add_func ("/formats/raw/crash/writethrough", test_writethrough);
+  g_test_add_func ("/formats/raw/crash/direct", test_direct);
+  g_test_add_func ("/formats/raw/crash/io-uring", test_io_uring);
+  g_test_add_func ("/formats/raw/crash/native", test_native);
   g_test_add_func ("/formats/raw/crash/flush-is-needed", test_flush_is_needed);
   return g_test_run ();
 }
