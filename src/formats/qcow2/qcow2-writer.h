@@ -14,9 +14,9 @@
  */
 #pragma once
 
-#include "block/claims.h"
 #include "block/commit.h"
 #include "block/quarantine.h"
+#include "block/write-engine.h"
 #include "formats/qcow2/qcow2-image.h"
 #include <pthread.h>
 
@@ -169,6 +169,50 @@ qcow2_table_read (const Qcow2Table *table, uint64_t first, size_t n, uint64_t *r
   for (size_t i = 0; i < n; i++)
     ret_words[i] = atomic_load_explicit (&table->words[first + i], memory_order_acquire);
 }
+
+/* qcow2-cluster.c: L2 entries in memory.  Who reads or sets one holds the mutex. */
+
+/* What an entry means to a writer. */
+typedef enum {
+  QCOW2_USE_EMPTY,        /* nothing of its own: the parent's, zeros */
+  QCOW2_USE_OWN,          /* a cluster that may be overwritten */
+  QCOW2_USE_PREALLOCATED, /* the same, which reads as zeros */
+  QCOW2_USE_FOREIGN,      /* a cluster that is shared, or a compressed one */
+  QCOW2_USE_BAD,
+} Qcow2Use;
+
+static inline uint64_t
+qcow2_entry_host (uint64_t entry)
+{
+  return entry & QCOW2_ENTRY_OFFSET_MASK;
+}
+
+static inline uint64_t
+qcow2_table_entries (const Qcow2Image *image)
+{
+  return UINT64_C (1) << image->geometry.l2_bits;
+}
+
+static inline uint64_t
+qcow2_entry_at (const Qcow2Table *t, uint64_t i)
+{
+  return atomic_load_explicit (&t->words[i], memory_order_relaxed);
+}
+
+/* *ret_reason: of what is BAD. */
+Qcow2Use qcow2_entry_use (const Qcow2Image *image, uint64_t entry,
+                          const char **ret_reason);
+/* The error of changing entry I, which is BAD. */
+void qcow2_entry_set_bad (const Qcow2Table *t, uint64_t i, const char *reason,
+                          GError **error);
+/* Replaces entry I; what it held goes unless it is in ENTRY too. */
+void qcow2_entry_set_locked (Qcow2Image *image, Qcow2Table *t, uint64_t i, uint64_t entry,
+                             bool punch);
+
+/* qcow2-write.c */
+ImWriteFormat qcow2_write_format (const Qcow2Image *image);
+/* Durable, where FLAGS or the cache mode ask for it. */
+bool qcow2_settle (Qcow2Image *image, ImWriteFlags flags, GError **error);
 
 /* ImBlockOps */
 bool qcow2_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
