@@ -70,8 +70,9 @@ barrier (ImCommit *commit, unsigned rank, GError **error)
   return im_file_sync (commit->file, error);
 }
 
-/* Before rank 3 always: the data that it points at was written by others. */
-static bool
+/* Returns how many ranks are durable; fewer than all on failure.  A barrier before rank 3
+ * always: the data that it points at was written by others. */
+static unsigned
 write_ranks (ImCommit *commit, const GArray *updates, GError **error)
 {
   bool wrote = false;
@@ -80,31 +81,30 @@ write_ranks (ImCommit *commit, const GArray *updates, GError **error)
     const Update *u = &g_array_index (updates, Update, i);
     if (u->rank != rank) {
       if ((wrote || u->rank == 3) && !barrier (commit, u->rank, error))
-        return false;
+        return rank;
       rank = u->rank;
     }
     if (!im_file_extend (commit->file, u->at + u->len, error) ||
         !im_file_pwrite (commit->file, u->bytes, u->len, u->at, false, error))
-      return false;
+      return rank;
     wrote = true;
   }
-  return barrier (commit, IM_COMMIT_RANKS, error);
+  return barrier (commit, IM_COMMIT_RANKS, error) ? IM_COMMIT_RANKS : rank;
 }
 
 /* One commit; this thread alone makes one. */
-static bool
+static void
 run (ImCommit *commit, GError **error)
 {
   if (!im_file_check_synced (commit->file, error))
-    return false;
+    return;
   ImCommitBatch batch = {.updates = g_array_new (FALSE, FALSE, sizeof (Update))};
   g_array_set_clear_func (batch.updates, clear_update);
   commit->ops->collect (commit->owner, &batch);
   g_array_sort (batch.updates, compare_updates);
-  bool ok = write_ranks (commit, batch.updates, error);
+  unsigned durable = write_ranks (commit, batch.updates, error);
   g_array_unref (batch.updates);
-  commit->ops->finished (commit->owner, ok);
-  return ok;
+  commit->ops->finished (commit->owner, durable);
 }
 
 /* Runs a commit with the mutex released meanwhile. */

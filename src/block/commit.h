@@ -21,9 +21,10 @@ typedef struct {
   /* Copies all that is dirty into BATCH, under the owner's own mutex.  Bytes that such
    * copies point at have been written. */
   void (*collect) (void *owner, ImCommitBatch *batch);
-  /* The commit of the last copies ended.  False: nobody knows what of them is in the
-   * file, and they must come again. */
-  void (*finished) (void *owner, bool durable);
+  /* The commit of the last copies ended.  What had a rank below DURABLE is in the file
+   * for good; it is IM_COMMIT_RANKS where all went well.  Of rank DURABLE any part may
+   * have been written, of later ones nothing was; all must come again. */
+  void (*finished) (void *owner, unsigned durable);
 } ImCommitOps;
 
 /* FILE is borrowed. */

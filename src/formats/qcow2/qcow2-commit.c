@@ -4,11 +4,30 @@
  *   0  the autoclear bits, cleared: before any change
  *   1  new refcount blocks, L2 tables and refcount tables; counts, raised or let go
  *   2  the refcount table, and its place in the header
- *   3  L2 and L1 entries */
+ *   3  L2 and L1 entries
+ *
+ * A commit that failed in rank n has made the ranks below n durable, has written any part
+ * of rank n, and nothing beyond it.  All comes again, in the state of then, which is
+ * sound for each kind:
+ *
+ *   counts         Rank 1 as ever.  One that was raised may be too high in the file,
+ * which is a leak; one was lowered only after the removal had become durable. new block
+ * The table points at it from rank 2 on, so what was durable by then was a whole block;
+ * that its later counts are rank 1 is as with any block. refcount table A new one is rank
+ * 1 until rank 2 began.  From then on the header may name it: an entry that came after
+ * the failure would be there before the block that it points at, were it not rank 2.  So
+ * the table is no longer fresh, and the header's field alone comes again. L2 table
+ * Likewise: rank 1 until rank 3 began.  Then an L1 entry may point at it and it is rank
+ * 3, and what lies at its place is what rank 1 made durable, a sound table, and nothing
+ * older. L1, L2 entry   Rank 3.  What they point at in the file was made in ranks 1 and 2
+ * of the commit that wrote it first. quarantine     What lost its last pointer stays
+ * until a commit that copied its removal is durable as a whole. */
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "formats/qcow2/qcow2-writer.h"
+
+enum { RANK_MARKS, RANK_NEW, RANK_COUNTS_VALID, RANK_POINTERS };
 
 #define SECTOR_ENTRIES 64u /* of L1 and refcount table: one sector's */
 
@@ -32,9 +51,9 @@ bit (const uint64_t *bits, uint64_t n)
 
 /* Ends the writing of what STATE says: dirty again where that failed. */
 static bool
-settle_state (Qcow2Dirty *state, bool durable)
+settle_state (Qcow2Dirty *state, unsigned ranks)
 {
-  bool dirty = false;
+  bool dirty = false, durable = ranks == IM_COMMIT_RANKS;
 
   for (unsigned i = 0; i < QCOW2_MAX_WORDS; i++) {
     if (!durable)
@@ -42,7 +61,8 @@ settle_state (Qcow2Dirty *state, bool durable)
     state->writing[i] = 0;
     dirty |= state->dirty[i] != 0;
   }
-  if (!durable)
+  /* Once pointers may have been written, one of them may point here. */
+  if (ranks < RANK_POINTERS)
     state->fresh |= state->fresh_writing;
   state->fresh_writing = false;
   return dirty;
@@ -79,7 +99,7 @@ collect_block (Qcow2Image *image, Qcow2Counts *counts, ImCommitBatch *batch)
 
     if (end == piece)
       continue;
-    im_commit_add (batch, 1, counts->at + piece * step,
+    im_commit_add (batch, RANK_NEW, counts->at + piece * step,
                    g_memdup2 (counts->bytes + piece * step, (end - piece) * step),
                    (end - piece) * step);
     piece = end;
@@ -108,7 +128,8 @@ collect_table (Qcow2Image *image, Qcow2Table *t, ImCommitBatch *batch)
 
     if (end == piece)
       continue;
-    im_commit_add (batch, t->state.fresh_writing ? 1 : 3, t->at + piece * step,
+    im_commit_add (batch, t->state.fresh_writing ? RANK_NEW : RANK_POINTERS,
+                   t->at + piece * step,
                    copy_words (t->words + piece * step / 8, (end - piece) * step / 8),
                    (end - piece) * step);
     piece = end;
@@ -131,7 +152,7 @@ collect_l1 (Qcow2Image *image, ImCommitBatch *batch)
         continue;
       /* The table may be longer in the file than the disk needs. */
       size_t n = im_min (SECTOR_ENTRIES, image->l1_entries - first);
-      im_commit_add (batch, 3, image->l1_offset + first * 8,
+      im_commit_add (batch, RANK_POINTERS, image->l1_offset + first * 8,
                      copy_words (image->l1 + first, n), n * 8);
     }
   }
@@ -156,9 +177,10 @@ collect_moved_table (const Qcow2Image *image, ImCommitBatch *batch)
   im_put_be64 (field, w->refcount_at);
   im_put_be32 (field + 8,
                (uint32_t)(w->refcount_entries * 8 >> image->geometry.cluster_bits));
-  im_commit_add (batch, 1, w->refcount_at, copy_refcounts (w, 0, w->refcount_entries),
-                 w->refcount_entries * 8);
-  im_commit_add (batch, 2, QCOW2_AT_REFCOUNT_TABLE, field, 12);
+  im_commit_add (batch, RANK_COUNTS_VALID, QCOW2_AT_REFCOUNT_TABLE, field, 12);
+  if (w->refcount_fresh)
+    im_commit_add (batch, RANK_NEW, w->refcount_at,
+                   copy_refcounts (w, 0, w->refcount_entries), w->refcount_entries * 8);
 }
 
 static void
@@ -169,18 +191,19 @@ collect_refcount_table (const Qcow2Image *image, ImCommitBatch *batch)
   for (uint64_t word = 0; word <= w->refcount_entries / 64 / 64; word++) {
     w->refcount_writing[word] = w->refcount_dirty[word];
     w->refcount_dirty[word] = 0;
-    if (w->refcount_moved)
+    if (w->refcount_fresh)
       continue;
     for (uint64_t i = word * 64; w->refcount_writing[word] && i < (word + 1) * 64; i++)
       if (bit (w->refcount_writing, i))
-        im_commit_add (batch, 2, w->refcount_at + i * SECTOR_ENTRIES * 8,
+        im_commit_add (batch, RANK_COUNTS_VALID, w->refcount_at + i * SECTOR_ENTRIES * 8,
                        copy_refcounts (w, i * SECTOR_ENTRIES, SECTOR_ENTRIES),
                        SECTOR_ENTRIES * 8);
   }
   if (w->refcount_moved)
     collect_moved_table (image, batch);
   w->refcount_moved_writing = w->refcount_moved;
-  w->refcount_moved = false;
+  w->refcount_fresh_writing = w->refcount_fresh;
+  w->refcount_moved = w->refcount_fresh = false;
 }
 
 static void
@@ -190,7 +213,7 @@ collect (void *owner, ImCommitBatch *batch)
   Qcow2Writer *w = image->writer;
 
   if (!atomic_load (&w->marked))
-    im_commit_add (batch, 0, QCOW2_AT_AUTOCLEAR, g_malloc0 (8), 8);
+    im_commit_add (batch, RANK_MARKS, QCOW2_AT_AUTOCLEAR, g_malloc0 (8), 8);
   pthread_mutex_lock (&w->mutex);
   for (guint i = 0; i < w->dirty_blocks->len; i++)
     collect_block (image, w->dirty_blocks->pdata[i], batch);
@@ -210,9 +233,9 @@ collect (void *owner, ImCommitBatch *batch)
 
 /* Ends the writing of OWNER, listing it where it is to be written again. */
 static void
-settle_locked (Qcow2Dirty *state, GPtrArray *list, void *owner, bool durable)
+settle_locked (Qcow2Dirty *state, GPtrArray *list, void *owner, unsigned ranks)
 {
-  if (settle_state (state, durable) && !state->listed) {
+  if (settle_state (state, ranks) && !state->listed) {
     g_ptr_array_add (list, owner);
     state->listed = true;
   }
@@ -228,24 +251,36 @@ settle_bits (uint64_t *dirty, uint64_t *writing, uint64_t words, bool durable)
   }
 }
 
+/* A table that may have become the one in the header is not written as if it were new. */
 static void
-finished (void *owner, bool durable)
+settle_moved_table_locked (Qcow2Writer *w, unsigned ranks)
+{
+  if (ranks < IM_COMMIT_RANKS)
+    w->refcount_moved |= w->refcount_moved_writing;
+  if (ranks < RANK_COUNTS_VALID)
+    w->refcount_fresh |= w->refcount_fresh_writing;
+  w->refcount_moved_writing = w->refcount_fresh_writing = false;
+}
+
+static void
+finished (void *owner, unsigned ranks)
 {
   Qcow2Image *image = owner;
   Qcow2Writer *w = image->writer;
+  bool durable = ranks == IM_COMMIT_RANKS;
 
-  if (durable)
+  if (ranks > RANK_MARKS)
     atomic_store (&w->marked, true);
   pthread_mutex_lock (&w->mutex);
   for (guint i = 0; i < w->writing_blocks->len; i++) {
     Qcow2Counts *counts = w->writing_blocks->pdata[i];
 
-    settle_locked (&counts->state, w->dirty_blocks, counts, durable);
+    settle_locked (&counts->state, w->dirty_blocks, counts, ranks);
   }
   for (guint i = 0; i < w->writing_tables->len; i++) {
     Qcow2Table *t = w->writing_tables->pdata[i];
 
-    settle_locked (&t->state, w->dirty_tables, t, durable);
+    settle_locked (&t->state, w->dirty_tables, t, ranks);
   }
   g_clear_pointer (&w->writing_blocks, g_ptr_array_unref);
   g_clear_pointer (&w->writing_tables, g_ptr_array_unref);
@@ -253,9 +288,7 @@ finished (void *owner, bool durable)
                im_div_up (image->l1_entries, SECTOR_ENTRIES) / 64 + 1, durable);
   settle_bits (w->refcount_dirty, w->refcount_writing,
                w->refcount_entries / SECTOR_ENTRIES / 64 + 1, durable);
-  if (!durable)
-    w->refcount_moved |= w->refcount_moved_writing;
-  w->refcount_moved_writing = false;
+  settle_moved_table_locked (w, ranks);
   im_quarantine_settle (&w->quarantine, durable);
   pthread_mutex_unlock (&w->mutex);
   qcow2_release (image, false);

@@ -201,7 +201,7 @@ grow_table_locked (Qcow2Image *image, GError **error)
       set_count_locked (image, counts, c, 1);
   }
   w->refcount_at = (start + blocks) << bits;
-  w->refcount_moved = true;
+  w->refcount_moved = w->refcount_fresh = true;
   w->cursor = start + blocks + clusters;
   note_used_locked (w, w->cursor);
   im_quarantine_add (&w->quarantine, old_at, old_entries * 8, false);

@@ -84,7 +84,8 @@ struct Qcow2Writer {
   uint64_t block_bytes, block_hand;
   GPtrArray *dirty_blocks, *writing_blocks;    /* likewise */
   uint64_t *refcount_dirty, *refcount_writing; /* bit n: its sector n */
-  bool refcount_moved, refcount_moved_writing;
+  bool refcount_moved, refcount_moved_writing; /* the header names another place */
+  bool refcount_fresh, refcount_fresh_writing; /* nothing in the file points at it yet */
 
   uint64_t cursor;     /* no free cluster lies before it */
   uint64_t zero_from;  /* clusters from here on were never written */

@@ -34,6 +34,7 @@ static const ImFileHooks hooks = {.before = before, .after = after};
 typedef struct {
   const char *ranks; /* to be written by each commit, in any order */
   unsigned collected, durable, failed;
+  unsigned last; /* ranks that the last commit made durable */
 } Owner;
 
 static void
@@ -47,11 +48,12 @@ collect (void *data, ImCommitBatch *batch)
 }
 
 static void
-finished (void *data, bool durable)
+finished (void *data, unsigned durable)
 {
   Owner *owner = data;
-  owner->durable += durable;
-  owner->failed += !durable;
+  owner->durable += durable == IM_COMMIT_RANKS;
+  owner->failed += durable < IM_COMMIT_RANKS;
+  owner->last = durable;
 }
 
 static const ImCommitOps ops = {.collect = collect, .finished = finished};
@@ -117,6 +119,46 @@ test_failure_is_told_and_passes (void)
   g_assert_cmpuint (owner.durable, ==, 1);
   g_string_free (story, TRUE);
   im_commit_free (commit);
+}
+
+/* Fails the write of rank FAILS. */
+static char fails;
+
+static int
+fail_one (ImFile *file, const ImFileChange *change)
+{
+  return change->kind == IM_FILE_WRITE && *(char *)change->iov[0].iov_base == fails ? EIO
+                                                                                    : 0;
+}
+
+static void
+test_failure_tells_what_is_durable (void)
+{
+  static const ImFileHooks failing = {.before = fail_one, .after = after};
+  static const struct {
+    const char *ranks;
+    char fails;
+    unsigned durable;
+    const char *story;
+  } cases[] = {
+      {"0123", '0', 0, ""},       {"123", '1', 1, ""},          {"123", '2', 2, "1s"},
+      {"123", '3', 3, "1s2s"},    {"3", '3', 3, "s"},           {"13", '3', 3, "1s"},
+      {"1234", '4', 4, "1s2s3s"}, {"1234", '5', 5, "1s2s3s4s"},
+  };
+  g_autoptr (ImFile) file = new_file ();
+  for (size_t i = 0; i < G_N_ELEMENTS (cases); i++) {
+    Owner owner = {.ranks = cases[i].ranks};
+    ImCommit *commit = im_commit_new (&ops, &owner, file);
+    story = g_string_new (NULL);
+    fails = cases[i].fails;
+    atomic_store (&im_file_hooks, &failing);
+    im_commit_now (commit, NULL);
+    atomic_store (&im_file_hooks, NULL);
+    g_assert_cmpuint (owner.last, ==, cases[i].durable);
+    g_assert_cmpstr (story->str, ==, cases[i].story);
+    g_string_free (story, TRUE);
+    im_commit_free (commit);
+  }
 }
 
 static guint
@@ -214,6 +256,8 @@ main (int argc, char **argv)
   g_test_add_func ("/block/commit/ranks-in-order", test_ranks_in_order);
   g_test_add_func ("/block/commit/failure-is-told-and-passes",
                    test_failure_is_told_and_passes);
+  g_test_add_func ("/block/commit/failure-tells-what-is-durable",
+                   test_failure_tells_what_is_durable);
   g_test_add_func ("/block/quarantine/needs-a-commit", test_quarantine_needs_a_commit);
   g_test_add_func ("/block/quarantine/waits-for-operations",
                    test_quarantine_waits_for_operations);
