@@ -25,7 +25,8 @@ decode_entry (ImCursor *c, GError **error)
   uint32_t extra_length;
   const uint8_t *name;
 
-  im_cursor_bytes (c, 12); /* where the bitmap's own table is */
+  b->table_offset = im_cursor_be64 (c);
+  b->table_entries = im_cursor_be32 (c);
   b->flags = im_cursor_be32 (c);
   b->type = im_cursor_u8 (c);
   b->granularity_bits = im_cursor_u8 (c);

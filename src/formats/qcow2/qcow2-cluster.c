@@ -6,12 +6,18 @@
 #include <inttypes.h>
 
 Qcow2Use
-qcow2_entry_use (const Qcow2Image *image, uint64_t entry, const char **ret_reason)
+qcow2_entry_use (const Qcow2Image *image, const Qcow2Table *t, uint64_t i,
+                 const char **ret_reason)
 {
   Qcow2Geometry g = image->geometry;
+  uint64_t entry = qcow2_entry_at (t, i);
   Qcow2Cluster cluster;
   bool own = entry & QCOW2_ENTRY_COPIED;
 
+  if (qcow2_table_refuses (t, i)) {
+    *ret_reason = "what it points at is in use otherwise, or past the end of the file";
+    return QCOW2_USE_BAD;
+  }
   g.file_size = g.data_size = im_file_size (image->file);
   qcow2_l2_decode (&g, &entry, 0, 0, &cluster);
   switch (cluster.kind) {

@@ -119,6 +119,9 @@ unsigned qcow2_l1_shift (const Qcow2Header *header);
 #define QCOW2_AT_REFCOUNT_TABLE 48u /* its offset, then its clusters, 12 bytes in all */
 #define QCOW2_AT_AUTOCLEAR      88u
 
+/* Places of refcount blocks, in the refcount table. */
+#define QCOW2_REFCOUNT_OFFSET_MASK (~UINT64_C (0x1ff))
+
 /* Which of the three words of feature bits. */
 typedef enum {
   QCOW2_FEATURE_INCOMPATIBLE = 0,
@@ -207,6 +210,7 @@ typedef struct {
   uint64_t vm_state_size;
   bool has_size;
   uint64_t size; /* of the disk then, where has_size */
+  size_t stored; /* bytes of the entry, padding excluded */
   char *id, *name;
 } Qcow2Snapshot;
 
@@ -224,6 +228,8 @@ Qcow2Snapshot *qcow2_snapshot_decode (const uint8_t *bytes, size_t len, GError *
 
 /* One entry of the bitmap directory. */
 typedef struct {
+  uint64_t table_offset;
+  uint32_t table_entries;
   uint32_t flags;
   uint8_t type;
   uint8_t granularity_bits; /* ≤ 63 */

@@ -81,6 +81,7 @@ qcow2_snapshot_decode (const uint8_t *bytes, size_t len, GError **error)
     g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT, "cut off after %zu bytes", len);
     return NULL;
   }
+  s->stored = len;
   decode_extra (extra, lengths.extra, s);
   s->id = g_strndup ((const char *)id, lengths.id);
   s->name = g_strndup ((const char *)name, lengths.name);

@@ -13,13 +13,13 @@ static uint64_t
 similar_locked (const Qcow2Image *image, const Qcow2Table *t, uint64_t i, uint64_t n)
 {
   const char *reason;
-  Qcow2Use use = qcow2_entry_use (image, qcow2_entry_at (t, i), &reason);
+  Qcow2Use use = qcow2_entry_use (image, t, i, &reason);
   bool placed = use == QCOW2_USE_OWN || use == QCOW2_USE_PREALLOCATED;
   uint64_t k = 1;
 
   for (; k < n; k++) {
     uint64_t entry = qcow2_entry_at (t, i + k);
-    Qcow2Use other = qcow2_entry_use (image, entry, &reason);
+    Qcow2Use other = qcow2_entry_use (image, t, i + k, &reason);
     bool other_placed = other == QCOW2_USE_OWN || other == QCOW2_USE_PREALLOCATED;
 
     if (other == QCOW2_USE_BAD || placed != other_placed)
@@ -38,7 +38,7 @@ reserve_locked (Qcow2Image *image, Qcow2Table *t, uint64_t i, uint64_t n,
                 ImReservation *ret, GError **error)
 {
   const char *reason = NULL;
-  Qcow2Use use = qcow2_entry_use (image, qcow2_entry_at (t, i), &reason);
+  Qcow2Use use = qcow2_entry_use (image, t, i, &reason);
 
   if (use == QCOW2_USE_BAD) {
     qcow2_entry_set_bad (t, i, reason, error);

@@ -55,6 +55,11 @@ writer_free (Qcow2Writer *w)
   im_commit_free (w->commit);
   im_claims_free (w->claims);
   qcow2_tables_free (w);
+  qcow2_held_clear (&w->held);
+  g_clear_error (&w->refusal);
+  g_array_unref (w->loading);
+  pthread_cond_destroy (&w->loaded);
+  g_free (w->l1_state);
   for (uint64_t i = 0; w->blocks && i < w->refcount_entries; i++)
     g_free (w->blocks[i]);
   g_free (w->blocks);
@@ -87,6 +92,9 @@ qcow2_writer_open (Qcow2Image *image, GError **error)
 
   image->writer = w;
   pthread_mutex_init (&w->mutex, NULL);
+  pthread_cond_init (&w->loaded, NULL);
+  w->loading = g_array_new (FALSE, FALSE, sizeof (uint64_t));
+  w->l1_state = g_malloc0_n (image->l1_entries + 1, sizeof *w->l1_state);
   im_quarantine_init (&w->quarantine);
   w->claims = im_claims_new ();
   w->commit = im_commit_new (&qcow2_commit_ops, image, image->file);
@@ -137,10 +145,35 @@ qcow2_writer_close (Qcow2Image *image)
 }
 
 bool
+qcow2_loading_begin_locked (Qcow2Writer *w, uint64_t what)
+{
+  for (guint i = 0; i < w->loading->len; i++)
+    if (g_array_index (w->loading, uint64_t, i) == what) {
+      pthread_cond_wait (&w->loaded, &w->mutex);
+      return false;
+    }
+  g_array_append_val (w->loading, what);
+  return true;
+}
+
+void
+qcow2_loading_end_locked (Qcow2Writer *w, uint64_t what)
+{
+  for (guint i = 0; i < w->loading->len; i++)
+    if (g_array_index (w->loading, uint64_t, i) == what) {
+      g_array_remove_index_fast (w->loading, i);
+      break;
+    }
+  pthread_cond_broadcast (&w->loaded);
+}
+
+bool
 qcow2_writer_mark (Qcow2Image *image, GError **error)
 {
   Qcow2Writer *w = image->writer;
 
+  if (!qcow2_prepare (image, error))
+    return false;
   if (!atomic_load_explicit (&w->changed, memory_order_relaxed))
     atomic_store (&w->changed, true);
   return atomic_load_explicit (&w->marked, memory_order_acquire) ||

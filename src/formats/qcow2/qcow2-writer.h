@@ -17,6 +17,7 @@
 #include "block/commit.h"
 #include "block/quarantine.h"
 #include "block/write-engine.h"
+#include "formats/qcow2/qcow2-held.h"
 #include "formats/qcow2/qcow2-image.h"
 #include <pthread.h>
 
@@ -28,6 +29,9 @@
  * requests under way hold them. */
 #define QCOW2_TABLES_BUDGET (UINT64_C (32) << 20)
 #define QCOW2_BLOCKS_BUDGET (UINT64_C (16) << 20)
+
+/* Bytes of L2 tables with entries that are refused; they stay in memory. */
+#define QCOW2_REFUSED_MAX (UINT64_C (64) << 20)
 
 /* Bytes in quarantine that start a commit. */
 #define QCOW2_QUARANTINE_MAX (UINT64_C (64) << 20)
@@ -48,6 +52,10 @@ struct Qcow2Table {
   uint64_t stamp; /* of the operations begun before it came here, later before it left */
   unsigned pins;  /* requests that use it */
   Qcow2Dirty state;
+  bool disputed; /* what it was copied from is pointed at by others that do not know */
+  /* Bit n: entry n contradicts what is known, and is not changed.  NULL: none does; const
+   * once it is installed. */
+  uint64_t *refused;
   Qcow2Table *next; /* by age */
   atomic_ullong words[];
 };
@@ -59,21 +67,38 @@ typedef struct {
   uint8_t bytes[]; /* as in the file */
 } Qcow2Counts;
 
+/* What is known of one entry of the L1 table. */
+typedef enum {
+  QCOW2_L1_UNSEEN,  /* its table has not been judged */
+  QCOW2_L1_JUDGED,  /* the table is this image's, and its flags hold */
+  QCOW2_L1_REFUSED, /* it contradicts what is known */
+} Qcow2L1State;
+
 typedef struct Qcow2Writer Qcow2Writer;
 struct Qcow2Writer {
   ImClaims *claims;
   ImCommit *commit;
-  atomic_bool marked;  /* the header says what must be said before any change */
-  atomic_bool changed; /* something has been written at all */
+  atomic_bool marked;     /* the header says what must be said before any change */
+  atomic_bool changed;    /* something has been written at all */
+  atomic_bool prepared;   /* `held` has all metadata, and the image can be written */
+  atomic_uchar *l1_state; /* Qcow2L1State, by L1 index */
+  uint64_t first_size;    /* of the file when it was opened; const */
+  /* It was found dirty: its counts mean nothing, so they are neither read nor written.
+   * Const. */
+  bool uncounted;
 
   pthread_mutex_t mutex; /* the allocator mutex: guards all below */
+  GArray *loading;       /* uint64_t: what some thread reads in */
+  pthread_cond_t loaded;
+  GError *refusal; /* why nothing is written; NULL: it is */
+  Qcow2HeldMap held;
   ImQuarantine quarantine;
 
   _Atomic (Qcow2Table *) *tables; /* by L1 index; set under the mutex */
   Qcow2Table *oldest, *newest;
   Qcow2Table *retired; /* out of reach, until no operation uses them */
   uint64_t table_bytes, table_budget;
-  uint64_t evictions;                       /* counted, of tables and of blocks */
+  uint64_t refused_bytes;                   /* of tables with such entries */
   GPtrArray *dirty_tables, *writing_tables; /* borrowed; writing: by a commit under way */
   uint64_t *l1_dirty, *l1_writing;          /* bit n: its sector n */
 
@@ -87,10 +112,12 @@ struct Qcow2Writer {
   bool refcount_moved, refcount_moved_writing; /* the header names another place */
   bool refcount_fresh, refcount_fresh_writing; /* nothing in the file points at it yet */
 
-  uint64_t cursor;     /* no free cluster lies before it */
-  uint64_t zero_from;  /* clusters from here on were never written */
-  uint64_t used_end;   /* clusters given out lie before it */
-  uint64_t first_size; /* of the file when it was opened */
+  uint64_t cursor;    /* no free cluster lies before it */
+  uint64_t zero_from; /* clusters from here on were never written */
+  uint64_t used_end;  /* clusters given out lie before it */
+  /* A count is wrong, and others may be: clusters are taken from the file's end on and
+   * none is freed. */
+  bool distrusted;
 };
 
 static inline uint64_t
@@ -115,6 +142,39 @@ void qcow2_writer_close (Qcow2Image *image);
 /* To be called before the first change of any kind. */
 bool qcow2_writer_mark (Qcow2Image *image, GError **error);
 
+/* One thread at a time reads something in; the others wait for it. */
+#define QCOW2_LOADING_ALL       UINT64_MAX
+#define QCOW2_LOADING_TABLE(n)  ((uint64_t)(n) << 1)
+#define QCOW2_LOADING_COUNTS(n) ((uint64_t)(n) << 1 | 1)
+/* True: it is the caller's to do.  False: somebody else has done it meanwhile, or tried
+ * to; look again.  Releases the mutex while it waits. */
+bool qcow2_loading_begin_locked (Qcow2Writer *w, uint64_t what);
+void qcow2_loading_end_locked (Qcow2Writer *w, uint64_t what);
+
+/* qcow2-prepare.c */
+
+/* Notes all metadata, once, before the first change.  False where it contradicts itself,
+ * or nothing is to be written any more. */
+bool qcow2_prepare (Qcow2Image *image, GError **error);
+/* From now on nothing is written. */
+void qcow2_refuse_locked (Qcow2Image *image, const char *why);
+
+/* qcow2-judge.c: an L2 table as the file has it, before it is changed for the first time.
+ */
+
+/* Of a table not installed yet: which entries cannot be, and which say wrongly that
+ * nothing else points at their cluster; those say so no more, and *ret_mended is set. */
+bool qcow2_judge_counts (Qcow2Image *image, Qcow2Table *t, bool *ret_mended,
+                         GError **error);
+/* Holds what its entries point at, and refuses those that contradict what is held. */
+void qcow2_judge_locked (Qcow2Image *image, Qcow2Table *t);
+
+static inline bool
+qcow2_table_refuses (const Qcow2Table *t, uint64_t i)
+{
+  return t->refused && (t->refused[i / 64] >> i % 64 & 1);
+}
+
 /* qcow2-commit.c */
 extern const ImCommitOps qcow2_commit_ops;
 /* Gives back what quarantine lets go; ALL: no reader is left. */
@@ -135,6 +195,11 @@ qcow2_bit_set (uint64_t *bits, uint64_t n)
  * meanwhile.  ZEROED: the file has zeros there. */
 bool qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
                             uint64_t *ret_n, bool *ret_zeroed, GError **error);
+/* Is AT a place for refcount block INDEX? */
+bool qcow2_refcount_block_check (const Qcow2Image *image, uint64_t index, uint64_t at,
+                                 GError **error);
+/* Counts turned out to be wrong. */
+void qcow2_distrust_locked (Qcow2Image *image);
 /* Lowers the count of the cluster at AT by one.  May release the mutex meanwhile. */
 bool qcow2_lower_locked (Qcow2Image *image, uint64_t at, GError **error);
 /* Its count.  May release the mutex meanwhile. */
@@ -148,6 +213,14 @@ bool qcow2_count_locked (Qcow2Image *image, uint64_t at, uint64_t *ret_count,
 Qcow2Table *qcow2_table_pin (Qcow2Image *image, uint64_t index, GError **error);
 void qcow2_table_unpin (Qcow2Image *image, Qcow2Table *table);
 void qcow2_tables_free (Qcow2Writer *w);
+
+static inline bool
+qcow2_l1_is_judged (const Qcow2Image *image, uint64_t index)
+{
+  return index < image->l1_entries &&
+         atomic_load_explicit (&image->writer->l1_state[index], memory_order_acquire) ==
+             QCOW2_L1_JUDGED;
+}
 
 /* Within an operation: the table, or NULL where the file's is the current one. */
 static inline const Qcow2Table *
@@ -200,8 +273,8 @@ qcow2_entry_at (const Qcow2Table *t, uint64_t i)
   return atomic_load_explicit (&t->words[i], memory_order_relaxed);
 }
 
-/* *ret_reason: of what is BAD. */
-Qcow2Use qcow2_entry_use (const Qcow2Image *image, uint64_t entry,
+/* Of entry I.  *ret_reason: of what is BAD. */
+Qcow2Use qcow2_entry_use (const Qcow2Image *image, const Qcow2Table *t, uint64_t i,
                           const char **ret_reason);
 /* The error of changing entry I, which is BAD. */
 void qcow2_entry_set_bad (const Qcow2Table *t, uint64_t i, const char *reason,

@@ -50,7 +50,7 @@ change_entries (Qcow2Image *image, const Change *change, Qcow2Table *t, uint64_t
   for (uint64_t k = 0; k < n && ok; k++) {
     const char *reason = NULL;
     uint64_t entry = qcow2_entry_at (t, i + k);
-    Qcow2Use use = qcow2_entry_use (image, entry, &reason);
+    Qcow2Use use = qcow2_entry_use (image, t, i + k, &reason);
 
     if (use == QCOW2_USE_BAD) {
       if (change->zero)
