@@ -157,9 +157,8 @@ qcow2_settle (Qcow2Image *image, ImWriteFlags flags, GError **error)
   return im_commit_now (image->writer->commit, error);
 }
 
-/* After FAILURE: is there space to be won by freeing what was removed? */
-static bool
-wins_space (Qcow2Image *image, const GError *failure)
+bool
+qcow2_wins_space (Qcow2Image *image, const GError *failure)
 {
   Qcow2Writer *w = image->writer;
   uint64_t bytes;
@@ -184,7 +183,7 @@ qcow2_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
   if (!qcow2_writer_mark (image, error))
     return false;
   if (!im_engine_write (block, &format, claims, buf, len, offset, &failure)) {
-    if (!wins_space (image, failure)) {
+    if (!qcow2_wins_space (image, failure)) {
       g_propagate_error (error, g_steal_pointer (&failure));
       return false;
     }

@@ -36,6 +36,10 @@
 /* Bytes in quarantine that start a commit. */
 #define QCOW2_QUARANTINE_MAX (UINT64_C (64) << 20)
 
+/* Bytes, and ranges in memory, at which who adds to them waits for that commit. */
+#define QCOW2_QUARANTINE_WAIT   (UINT64_C (4) << 30)
+#define QCOW2_QUARANTINE_RANGES 65536u
+
 /* Which pieces of one cluster of metadata are to be written. */
 typedef struct {
   uint64_t dirty[QCOW2_MAX_WORDS];   /* since the last commit copied */
@@ -287,6 +291,9 @@ void qcow2_entry_set_locked (Qcow2Image *image, Qcow2Table *t, uint64_t i, uint6
 ImWriteFormat qcow2_write_format (const Qcow2Image *image);
 /* Durable, where FLAGS or the cache mode ask for it. */
 bool qcow2_settle (Qcow2Image *image, ImWriteFlags flags, GError **error);
+/* After FAILURE: was the disk full, and is there space now that was not then, from
+ * quarantine?  The caller holds no claim. */
+bool qcow2_wins_space (Qcow2Image *image, const GError *failure);
 
 /* ImBlockOps */
 bool qcow2_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,

@@ -7,6 +7,10 @@
 
 enum { ZEROS = 65536 }; /* bytes of zeros written at once */
 
+/* What is changed under one claim: entries, or bytes where zeros are written out. */
+#define STEP_ENTRIES UINT64_C (4096)
+#define STEP_BYTES   (UINT64_C (4) << 20)
+
 /* Does the disk read as zeros there once the entry is gone? */
 static bool
 lacks_parent (const ImBlock *block, uint64_t guest)
@@ -162,13 +166,87 @@ zero_claimed (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFlags fla
           write_zeros_out (block, end * size, stop - end * size, error));
 }
 
-static void
-claim_range (Qcow2Image *image, ImClaim *claim, uint64_t offset, uint64_t length)
+static bool
+discard_claimed (Qcow2Image *image, uint64_t offset, uint64_t length, GError **error)
+{
+  Change change = {.may_unmap = true};
+  uint64_t first, end;
+
+  whole_clusters (image, offset, length, &first, &end);
+  return change_clusters (image, &change, first, end - first, error);
+}
+
+/* A request for a range of any length. */
+typedef struct {
+  bool discard; /* otherwise zeros */
+  ImWriteFlags flags;
+  uint64_t step; /* bytes: a multiple of the cluster size */
+} Request;
+
+static bool
+claim_and_change (Qcow2Image *image, const Request *request, uint64_t offset,
+                  uint64_t length, GError **error)
 {
   unsigned bits = image->geometry.cluster_bits;
+  ImClaim claim;
+  bool ok;
 
-  im_claim_take (image->writer->claims, claim, offset >> bits,
+  im_claim_take (image->writer->claims, &claim, offset >> bits,
                  (offset + length - 1) >> bits, true);
+  ok = request->discard
+           ? discard_claimed (image, offset, length, error)
+           : zero_claimed (&image->block, offset, length, request->flags, error);
+  im_claim_drop (image->writer->claims, &claim);
+  return ok;
+}
+
+/* Tries again where the disk is full and quarantine has something to give. */
+static bool
+one_step (Qcow2Image *image, const Request *request, uint64_t offset, uint64_t length,
+          GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (claim_and_change (image, request, offset, length, &failure))
+    return true;
+  if (qcow2_wins_space (image, failure))
+    return claim_and_change (image, request, offset, length, error);
+  g_propagate_error (error, g_steal_pointer (&failure));
+  return false;
+}
+
+/* Who removes more than commits take along waits for one. */
+static bool
+bound_quarantine (Qcow2Image *image, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  bool over, full;
+
+  pthread_mutex_lock (&w->mutex);
+  full = w->quarantine.bytes > QCOW2_QUARANTINE_MAX;
+  over = w->quarantine.bytes > QCOW2_QUARANTINE_WAIT ||
+         im_quarantine_ranges (&w->quarantine) > QCOW2_QUARANTINE_RANGES;
+  pthread_mutex_unlock (&w->mutex);
+  if (over)
+    return im_commit_now (w->commit, error);
+  if (full)
+    im_commit_start (w->commit);
+  return true;
+}
+
+/* In steps, so that writers elsewhere in a long range need not wait for its end. */
+static bool
+in_steps (Qcow2Image *image, const Request *request, uint64_t offset, uint64_t length,
+          GError **error)
+{
+  for (uint64_t done = 0, now; done < length; done += now) {
+    uint64_t at = offset + done;
+
+    now = im_min (length - done, request->step - at % request->step);
+    if (!one_step (image, request, at, now, error) || !bound_quarantine (image, error))
+      return false;
+  }
+  return true;
 }
 
 bool
@@ -176,37 +254,32 @@ qcow2_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFla
                     GError **error)
 {
   Qcow2Image *image = (Qcow2Image *)block;
-  ImClaim claim;
-  bool ok;
+  bool by_entries = has_zero_entries (image, flags);
+  uint64_t size = qcow2_cluster_size (image);
+  Request request = {.flags = flags,
+                     .step =
+                         by_entries ? STEP_ENTRIES * size : im_max (STEP_BYTES, size)};
 
-  if ((flags & IM_WRITE_FAST) && !has_zero_entries (image, flags)) {
+  if ((flags & IM_WRITE_FAST) && !by_entries) {
     im_set_errno (error, ENOTSUP, "this image has no entries for zeros");
     return false;
   }
-  if (!qcow2_writer_mark (image, error))
-    return false;
-  claim_range (image, &claim, offset, length);
-  ok = zero_claimed (block, offset, length, flags, error);
-  im_claim_drop (image->writer->claims, &claim);
-  return ok && qcow2_settle (image, flags, error);
+  return qcow2_writer_mark (image, error) &&
+         in_steps (image, &request, offset, length, error) &&
+         qcow2_settle (image, flags, error);
 }
 
 bool
 qcow2_discard (ImBlock *block, uint64_t offset, uint64_t length, GError **error)
 {
   Qcow2Image *image = (Qcow2Image *)block;
-  Change change = {.may_unmap = true};
+  Request request = {.discard = true, .step = STEP_ENTRIES * qcow2_cluster_size (image)};
   uint64_t first, end;
-  ImClaim claim;
-  bool ok;
 
   whole_clusters (image, offset, length, &first, &end);
   if (first == end)
     return true;
-  if (!qcow2_writer_mark (image, error))
-    return false;
-  claim_range (image, &claim, offset, length);
-  ok = change_clusters (image, &change, first, end - first, error);
-  im_claim_drop (image->writer->claims, &claim);
-  return ok && qcow2_settle (image, 0, error);
+  return qcow2_writer_mark (image, error) &&
+         in_steps (image, &request, offset, length, error) &&
+         qcow2_settle (image, 0, error);
 }
