@@ -40,6 +40,8 @@ note_refcounts (Qcow2Image *image, GError **error)
 {
   const Qcow2Writer *w = image->writer;
 
+  if (w->uncounted)
+    return true;
   if (!note (image, "header: refcount table", w->refcount_at, w->refcount_entries * 8,
              error))
     return false;
@@ -49,11 +51,6 @@ note_refcounts (Qcow2Image *image, GError **error)
 
     if (at == 0)
       continue;
-    /* Where counts are not believed, they are not touched either. */
-    if (w->uncounted) {
-      note (image, "refcount block", at, qcow2_cluster_size (image), NULL);
-      continue;
-    }
     what = g_strdup_printf ("refcount block %" PRIu64, i);
     if (!qcow2_refcount_block_check (image, i, at, error) ||
         !note (image, what, at, qcow2_cluster_size (image), error))

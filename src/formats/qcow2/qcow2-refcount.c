@@ -284,6 +284,19 @@ begin_block_locked (Qcow2Image *image, uint64_t index)
   return counts;
 }
 
+/* Where no counts are kept: whatever comes next, behind all that there is. */
+static void
+take_uncounted_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_first,
+                       uint64_t *ret_n)
+{
+  Qcow2Writer *w = image->writer;
+
+  *ret_first = w->cursor;
+  *ret_n = wanted;
+  w->cursor += wanted;
+  qcow2_hold_sole (&w->held, *ret_first, wanted);
+}
+
 bool
 qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
                        uint64_t *ret_n, bool *ret_zeroed, GError **error)
@@ -298,6 +311,10 @@ qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
     if ((cursor << image->geometry.cluster_bits) > QCOW2_ENTRY_OFFSET_MASK) {
       im_set_errno (error, EFBIG, "no cluster beyond number %" PRIu64, cursor);
       return false;
+    }
+    if (w->uncounted) {
+      take_uncounted_locked (image, wanted, &first, &n);
+      break;
     }
     if (index >= w->refcount_entries) {
       if (!grow_table_locked (image, error))
@@ -347,6 +364,10 @@ qcow2_count_locked (Qcow2Image *image, uint64_t at, uint64_t *ret_count, GError 
   uint64_t cluster = cluster_of (image, at);
   Qcow2Counts *counts;
 
+  if (image->writer->uncounted) {
+    *ret_count = at < image->writer->first_size;
+    return true;
+  }
   if (!find_block_locked (image, cluster, &counts, error))
     return false;
   *ret_count = counts ? qcow2_refcount_get (counts->bytes, cluster % per_block (image),

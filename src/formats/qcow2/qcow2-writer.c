@@ -14,9 +14,6 @@ qcow2_unwritable (const Qcow2Image *image)
     return "a snapshot of it is shown";
   if (features & QCOW2_INCOMPATIBLE_CORRUPT)
     return "it is marked corrupt (qemu-img check -r all may repair it)";
-  if (features & QCOW2_INCOMPATIBLE_DIRTY)
-    return "it was not closed, and its reference counts may be wrong (qemu-img check -r "
-           "all repairs them)";
   if (features & QCOW2_INCOMPATIBLE_DATA_FILE)
     return "this version does not write qcow2 images with an external data file";
   if (features & QCOW2_INCOMPATIBLE_EXTENDED_L2)
@@ -31,21 +28,42 @@ load_refcount_table (Qcow2Image *image, GError **error)
   size_t bytes = (size_t)image->header.refcount_clusters << image->geometry.cluster_bits;
   g_autofree uint8_t *table = g_try_malloc (bytes);
 
-  w->refcount_at = image->header.refcount_offset;
-  w->refcount_entries = bytes / 8;
-  w->refcounts = g_try_new0 (uint64_t, w->refcount_entries);
-  w->blocks = g_try_new0 (Qcow2Counts *, w->refcount_entries);
-  w->refcount_dirty = g_new0 (uint64_t, w->refcount_entries / 64 / 64 + 1);
-  w->refcount_writing = g_new0 (uint64_t, w->refcount_entries / 64 / 64 + 1);
+  w->refcounts = g_try_new0 (uint64_t, bytes / 8);
+  w->blocks = g_try_new0 (Qcow2Counts *, bytes / 8);
   if (!table || !w->refcounts || !w->blocks) {
     g_set_error (error, IM_ERROR, IM_ERROR_LIMIT,
                  "no memory for a refcount table of %zu bytes", bytes);
     return false;
   }
+  w->refcount_at = image->header.refcount_offset;
+  w->refcount_entries = bytes / 8;
   if (!im_file_pread (image->file, table, bytes, w->refcount_at, error))
     return false;
   for (uint64_t i = 0; i < w->refcount_entries; i++)
     w->refcounts[i] = im_get_be64 (table + i * 8);
+  return true;
+}
+
+/* The counts, or where they are not to be believed, none. */
+static bool
+load_counts (Qcow2Image *image, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t words;
+
+  w->uncounted = (image->header.incompatible & QCOW2_INCOMPATIBLE_DIRTY) != 0;
+  if (w->uncounted) {
+    w->cursor = im_div_up (w->first_size, qcow2_cluster_size (image));
+    im_log_warning ("%s: it was not closed, and its reference counts may be wrong: new "
+                    "data goes behind its end, and nothing is freed (qemu-img check -r "
+                    "all repairs it)",
+                    im_file_path (image->file));
+  } else if (!load_refcount_table (image, error)) {
+    return false;
+  }
+  words = w->refcount_entries / 64 / 64 + 1;
+  w->refcount_dirty = g_new0 (uint64_t, words);
+  w->refcount_writing = g_new0 (uint64_t, words);
   return true;
 }
 
@@ -107,7 +125,7 @@ qcow2_writer_open (Qcow2Image *image, GError **error)
   w->dirty_blocks = g_ptr_array_new ();
   w->zero_from = first_zero_cluster (image);
   w->first_size = im_file_size (image->file);
-  return load_refcount_table (image, error);
+  return load_counts (image, error);
 }
 
 /* Commits, frees what was removed, and commits that. */

@@ -206,7 +206,8 @@ bool qcow2_refcount_block_check (const Qcow2Image *image, uint64_t index, uint64
 void qcow2_distrust_locked (Qcow2Image *image);
 /* Lowers the count of the cluster at AT by one.  May release the mutex meanwhile. */
 bool qcow2_lower_locked (Qcow2Image *image, uint64_t at, GError **error);
-/* Its count.  May release the mutex meanwhile. */
+/* Its count; of an uncounted image, whether there was anything when it was opened.  May
+ * release the mutex meanwhile. */
 bool qcow2_count_locked (Qcow2Image *image, uint64_t at, uint64_t *ret_count,
                          GError **error);
 
