@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qcow2: what of a writable image a commit writes, and in which rank.
  *
- *   0  the autoclear bits, cleared: before any change
- *   1  new refcount blocks, L2 tables and refcount tables; counts, raised or let go
- *   2  the refcount table, and its place in the header
- *   3  L2 and L1 entries
+ *   0  the autoclear bits, cleared: before any change; with lazy refcounts the dirty
+ * mark, before the first change of a table or a count 1  new refcount blocks, L2 tables
+ * and refcount tables; counts, raised or let go 2  the refcount table, and its place in
+ * the header 3  L2 and L1 entries 4  the dirty mark, removed, in the last commit of all
  *
  * A commit that failed in rank n has made the ranks below n durable, has written any part
  * of rank n, and nothing beyond it.  All comes again, in the state of then, which is
@@ -27,7 +27,7 @@
 #include "base/log.h"
 #include "formats/qcow2/qcow2-writer.h"
 
-enum { RANK_MARKS, RANK_NEW, RANK_COUNTS_VALID, RANK_POINTERS };
+enum { RANK_MARKS, RANK_NEW, RANK_COUNTS_VALID, RANK_POINTERS, RANK_LAST };
 
 enum { RELEASED_AT_ONCE = 4096 }; /* clusters, under one hold of the mutex */
 
@@ -209,27 +209,79 @@ collect_refcount_table (const Qcow2Image *image, ImCommitBatch *batch)
 }
 
 static void
+collect_feature_bits (ImCommitBatch *batch, unsigned rank, uint64_t at, uint64_t bits)
+{
+  uint8_t *bytes = g_malloc (8);
+
+  im_put_be64 (bytes, bits);
+  im_commit_add (batch, rank, at, bytes, 8);
+}
+
+static void
+collect_marks (Qcow2Image *image, ImCommitBatch *batch)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t dirty = image->header.incompatible | QCOW2_INCOMPATIBLE_DIRTY;
+
+  if (!atomic_load (&w->marked))
+    collect_feature_bits (batch, RANK_MARKS, QCOW2_AT_AUTOCLEAR, 0);
+  w->dirty_writing = atomic_load (&w->dirty_wanted) && !atomic_load (&w->dirty_marked);
+  if (w->dirty_writing)
+    collect_feature_bits (batch, RANK_MARKS, QCOW2_AT_INCOMPATIBLE, dirty);
+}
+
+/* While the header says dirty nobody believes the counts, and they can wait for the end;
+ * not where they become too many, and not where the file is to find them elsewhere. */
+static bool
+counts_are_due_locked (const Qcow2Writer *w)
+{
+  return !w->lazy || w->closing || w->refcount_moved ||
+         w->block_bytes > QCOW2_BLOCKS_BUDGET;
+}
+
+static GPtrArray *
+take_list (GPtrArray *list)
+{
+  GPtrArray *taken = g_ptr_array_copy (list, NULL, NULL);
+
+  g_ptr_array_set_size (list, 0);
+  return taken;
+}
+
+static void
+collect_counts_locked (Qcow2Image *image, ImCommitBatch *batch)
+{
+  Qcow2Writer *w = image->writer;
+
+  if (!counts_are_due_locked (w)) {
+    w->writing_blocks = g_ptr_array_new ();
+    return;
+  }
+  for (guint i = 0; i < w->dirty_blocks->len; i++)
+    collect_block (image, w->dirty_blocks->pdata[i], batch);
+  collect_refcount_table (image, batch);
+  w->writing_blocks = take_list (w->dirty_blocks);
+}
+
+/* The lists of what is written stay until the end, which tells whether to write it again;
+ * what changes meanwhile is listed anew, and so may stand there twice. */
+static void
 collect (void *owner, ImCommitBatch *batch)
 {
   Qcow2Image *image = owner;
   Qcow2Writer *w = image->writer;
 
-  if (!atomic_load (&w->marked))
-    im_commit_add (batch, RANK_MARKS, QCOW2_AT_AUTOCLEAR, g_malloc0 (8), 8);
+  collect_marks (image, batch);
   pthread_mutex_lock (&w->mutex);
-  for (guint i = 0; i < w->dirty_blocks->len; i++)
-    collect_block (image, w->dirty_blocks->pdata[i], batch);
+  collect_counts_locked (image, batch);
   for (guint i = 0; i < w->dirty_tables->len; i++)
     collect_table (image, w->dirty_tables->pdata[i], batch);
   collect_l1 (image, batch);
-  collect_refcount_table (image, batch);
   im_quarantine_seal (&w->quarantine);
-  /* The lists stay as they are until the end, which tells whether to write it again;
-   * what changes meanwhile is listed anew, and so may stand there twice. */
-  w->writing_blocks = g_ptr_array_copy (w->dirty_blocks, NULL, NULL);
-  w->writing_tables = g_ptr_array_copy (w->dirty_tables, NULL, NULL);
-  g_ptr_array_set_size (w->dirty_blocks, 0);
-  g_ptr_array_set_size (w->dirty_tables, 0);
+  w->writing_tables = take_list (w->dirty_tables);
+  if (w->clean)
+    collect_feature_bits (batch, RANK_LAST, QCOW2_AT_INCOMPATIBLE,
+                          image->header.incompatible);
   pthread_mutex_unlock (&w->mutex);
 }
 
@@ -271,8 +323,11 @@ finished (void *owner, unsigned ranks)
   Qcow2Writer *w = image->writer;
   bool durable = ranks == IM_COMMIT_RANKS;
 
-  if (ranks > RANK_MARKS)
+  if (ranks > RANK_MARKS) {
     atomic_store (&w->marked, true);
+    if (w->dirty_writing)
+      atomic_store (&w->dirty_marked, true);
+  }
   pthread_mutex_lock (&w->mutex);
   for (guint i = 0; i < w->writing_blocks->len; i++) {
     Qcow2Counts *counts = w->writing_blocks->pdata[i];

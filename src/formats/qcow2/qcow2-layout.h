@@ -117,6 +117,7 @@ unsigned qcow2_l1_shift (const Qcow2Header *header);
 
 /* Fields that change, by their place in the header; none crosses a sector. */
 #define QCOW2_AT_REFCOUNT_TABLE 48u /* its offset, then its clusters, 12 bytes in all */
+#define QCOW2_AT_INCOMPATIBLE   72u
 #define QCOW2_AT_AUTOCLEAR      88u
 
 /* Places of refcount blocks, in the refcount table. */

@@ -257,6 +257,8 @@ qcow2_table_pin (Qcow2Image *image, uint64_t index, GError **error)
   Qcow2Writer *w = image->writer;
   Qcow2Table *t;
 
+  if (!qcow2_writer_mark_dirty (image, error))
+    return NULL;
   pthread_mutex_lock (&w->mutex);
   do
     t = atomic_load (&w->tables[index]);

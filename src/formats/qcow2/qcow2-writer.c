@@ -125,7 +125,24 @@ qcow2_writer_open (Qcow2Image *image, GError **error)
   w->dirty_blocks = g_ptr_array_new ();
   w->zero_from = first_zero_cluster (image);
   w->first_size = im_file_size (image->file);
+  w->lazy = image->header.version >= 3 &&
+            (image->header.compatible & QCOW2_COMPATIBLE_LAZY) &&
+            !(image->header.incompatible & QCOW2_INCOMPATIBLE_DIRTY);
   return load_counts (image, error);
+}
+
+/* All counts are in the file by now. */
+static bool
+unmark_dirty (Qcow2Image *image, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+
+  if (!atomic_load (&w->dirty_marked) || w->distrusted)
+    return true;
+  pthread_mutex_lock (&w->mutex);
+  w->clean = true;
+  pthread_mutex_unlock (&w->mutex);
+  return im_commit_now (w->commit, error);
 }
 
 /* Commits, frees what was removed, and commits that. */
@@ -136,10 +153,13 @@ finish (Qcow2Image *image, GError **error)
   uint64_t end;
 
   im_commit_stop (w->commit);
+  pthread_mutex_lock (&w->mutex);
+  w->closing = true;
+  pthread_mutex_unlock (&w->mutex);
   if (!im_commit_now (w->commit, error))
     return false;
   qcow2_release (image, true);
-  if (!im_commit_now (w->commit, error))
+  if (!im_commit_now (w->commit, error) || !unmark_dirty (image, error))
     return false;
   /* The file may have cut its last cluster short, which a write then made whole. */
   end = im_div_up (w->first_size, qcow2_cluster_size (image));
@@ -196,4 +216,15 @@ qcow2_writer_mark (Qcow2Image *image, GError **error)
     atomic_store (&w->changed, true);
   return atomic_load_explicit (&w->marked, memory_order_acquire) ||
          im_commit_now (w->commit, error);
+}
+
+bool
+qcow2_writer_mark_dirty (Qcow2Image *image, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+
+  if (!w->lazy || atomic_load_explicit (&w->dirty_marked, memory_order_acquire))
+    return true;
+  atomic_store (&w->dirty_wanted, true);
+  return im_commit_now (w->commit, error);
 }

@@ -90,6 +90,10 @@ struct Qcow2Writer {
   /* It was found dirty: its counts mean nothing, so they are neither read nor written.
    * Const. */
   bool uncounted;
+  /* The header's dirty mark lets counts be written late.  Const. */
+  bool lazy;
+  atomic_bool dirty_wanted, dirty_marked; /* that mark: to be made; in the file */
+  bool dirty_writing;                     /* the committing thread's */
 
   pthread_mutex_t mutex; /* the allocator mutex: guards all below */
   GArray *loading;       /* uint64_t: what some thread reads in */
@@ -122,6 +126,8 @@ struct Qcow2Writer {
   /* A count is wrong, and others may be: clusters are taken from the file's end on and
    * none is freed. */
   bool distrusted;
+  bool closing; /* what may be written late is written now, … */
+  bool clean;   /* … and was: the dirty mark may go */
 };
 
 static inline uint64_t
@@ -145,6 +151,8 @@ bool qcow2_writer_open (Qcow2Image *image, GError **error);
 void qcow2_writer_close (Qcow2Image *image);
 /* To be called before the first change of any kind. */
 bool qcow2_writer_mark (Qcow2Image *image, GError **error);
+/* The same before the first change of a table or a count. */
+bool qcow2_writer_mark_dirty (Qcow2Image *image, GError **error);
 
 /* One thread at a time reads something in; the others wait for it. */
 #define QCOW2_LOADING_ALL       UINT64_MAX

@@ -12,6 +12,8 @@ typedef struct {
   bool compressed; /* … compressed */
   bool snapshot;   /* … and shared with a snapshot */
   bool preallocated;
+  bool lazy;  /* refcounts */
+  bool dirty; /* marked so, and with refcounts that are all 0 */
   uint64_t size;
 } RigShape;
 
@@ -40,6 +42,10 @@ void rig_clear (Rig *rig);
 
 /* The exit status of qemu-img check: 0, 2 errors, 3 leaks. */
 int rig_check (const char *path, char **ret_output);
+/* That of qemu-img check -r all; 0: nothing is wrong any more. */
+int rig_repair (const char *path, char **ret_output);
+/* Does the image say that it is dirty? */
+bool rig_is_dirty (const char *path);
 /* Closed, checked without errors and leaks, and read by qemu-img as expected. */
 void rig_verify (Rig *rig);
 void rig_compare (Rig *rig);

@@ -182,6 +182,22 @@ test_version_2 (void)
   run_kinds ((RigShape){.version = 2, .cluster_bits = 16, .refcount_bits = 16}, 3, 100);
 }
 
+static void
+test_lazy_and_dirty (void)
+{
+  static const unsigned bits[] = {9, 12, 16};
+
+  if (!rig_has_qemu_img ())
+    return;
+  for (unsigned i = 0; i < 2 * G_N_ELEMENTS (bits); i++)
+    run_kinds ((RigShape){.version = 3,
+                          .cluster_bits = bits[i / 2],
+                          .refcount_bits = 16,
+                          .lazy = i % 2 == 0,
+                          .dirty = i % 2 == 1},
+               3, 100);
+}
+
 /* Opens IMAGE, whose byte of incompatible features is FEATURES, for writing. */
 static void
 check_reason (Rig *rig, uint8_t features, const char *part)
@@ -254,5 +270,6 @@ main (int argc, char **argv)
   g_test_add_func ("/formats/qcow2/write/every-cluster-size", test_cluster_sizes);
   g_test_add_func ("/formats/qcow2/write/every-refcount-width", test_refcount_widths);
   g_test_add_func ("/formats/qcow2/write/version-2", test_version_2);
+  g_test_add_func ("/formats/qcow2/write/lazy-and-dirty", test_lazy_and_dirty);
   return g_test_run ();
 }
