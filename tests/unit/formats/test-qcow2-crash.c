@@ -12,6 +12,7 @@
 #include "block/commit.h"
 #include "block/file-internal.h"
 #include "qcow2-rig.h"
+#include <errno.h>
 #include <stdlib.h>
 
 enum { SECTOR = 512 };
@@ -24,6 +25,7 @@ typedef struct {
   uint64_t offset, length;
   uint8_t *bytes; /* of a write */
   size_t began;   /* SYNC_ENDED: which event its beginning was */
+  bool failed;    /* the program was told so; any part may be there all the same */
 } Event;
 
 /* One value that a sector of the disk has had. */
@@ -31,6 +33,7 @@ typedef struct {
   uint64_t sector;
   size_t began;   /* how many events there were when its write began */
   size_t flushed; /* from which event on it is the least that may be seen; or SIZE_MAX */
+  bool failed;    /* may be seen, or not */
   uint8_t bytes[SECTOR];
 } Value;
 
@@ -38,6 +41,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static GArray *events; /* Event */
 static size_t sync_began;
 static unsigned table_moves; /* of refcount tables, in the last work */
+static unsigned failed_flushes;
 static ImResources shared;
 
 static void
@@ -46,11 +50,34 @@ clear_event (gpointer data)
   g_free (((Event *)data)->bytes);
 }
 
+static void record_write (const ImFileChange *change, bool failed);
+
+/* Of so many writes one fails, as often as not several in a row; 0: none. */
+static unsigned fail_every;
+static GRand *fail_rand;
+
+static bool
+is_to_fail (const ImFileChange *change)
+{
+  static unsigned row;
+  bool fails;
+
+  pthread_mutex_lock (&mutex);
+  if (fail_every > 0 && row == 0 && g_rand_int (fail_rand) % fail_every == 0)
+    row = 1 + g_rand_int (fail_rand) % 3;
+  fails = fail_every > 0 && row > 0;
+  row -= row > 0;
+  pthread_mutex_unlock (&mutex);
+  if (fails && change->kind == IM_FILE_WRITE)
+    record_write (change, true);
+  return fails;
+}
+
 static int
 before_change (ImFile *file, const ImFileChange *change)
 {
   if (change->kind != IM_FILE_SYNC)
-    return 0;
+    return is_to_fail (change) ? EIO : 0;
   pthread_mutex_lock (&mutex);
   Event event = {.kind = EVENT_SYNC_BEGAN};
   sync_began = events->len;
@@ -60,21 +87,37 @@ before_change (ImFile *file, const ImFileChange *change)
 }
 
 static void
+record_write (const ImFileChange *change, bool failed)
+{
+  Event event = {.kind = EVENT_CHANGE,
+                 .change = change->kind,
+                 .offset = change->offset,
+                 .length = change->length,
+                 .failed = failed};
+  uint64_t done = 0;
+
+  event.bytes = g_malloc (change->length);
+  for (size_t i = 0; i < change->n; i++) {
+    memcpy (event.bytes + done, change->iov[i].iov_base, change->iov[i].iov_len);
+    done += change->iov[i].iov_len;
+  }
+  pthread_mutex_lock (&mutex);
+  table_moves += change->offset == 48;
+  g_array_append_val (events, event);
+  pthread_mutex_unlock (&mutex);
+}
+
+static void
 after_change (ImFile *file, const ImFileChange *change)
 {
   Event event = {.kind = change->kind == IM_FILE_SYNC ? EVENT_SYNC_ENDED : EVENT_CHANGE,
                  .change = change->kind,
                  .offset = change->offset,
                  .length = change->length};
-  uint64_t done = 0;
 
   if (change->kind == IM_FILE_WRITE) {
-    table_moves += change->offset == 48;
-    event.bytes = g_malloc (change->length);
-    for (size_t i = 0; i < change->n; i++) {
-      memcpy (event.bytes + done, change->iov[i].iov_base, change->iov[i].iov_len);
-      done += change->iov[i].iov_len;
-    }
+    record_write (change, false);
+    return;
   }
   pthread_mutex_lock (&mutex);
   event.began = sync_began;
@@ -100,10 +143,15 @@ typedef struct {
 } Work;
 
 static void
-add_values (Work *w, uint64_t offset, uint64_t len, const uint8_t *bytes, size_t began)
+add_values (Work *w, uint64_t offset, uint64_t len, const uint8_t *bytes, size_t began,
+            bool done_well)
 {
+  g_assert_true (done_well || fail_every > 0);
   for (uint64_t done = 0; done < len; done += SECTOR) {
-    Value v = {.sector = (offset + done) / SECTOR, .began = began, .flushed = SIZE_MAX};
+    Value v = {.sector = (offset + done) / SECTOR,
+               .began = began,
+               .flushed = SIZE_MAX,
+               .failed = !done_well};
 
     memcpy (v.bytes, bytes + done, SECTOR);
     g_array_append_val (w->values, v);
@@ -115,7 +163,11 @@ flush (Work *w)
 {
   guint n = w->values->len;
 
-  g_assert_true (im_block_flush (w->rig.block, NULL));
+  if (!im_block_flush (w->rig.block, NULL)) {
+    g_assert_cmpuint (fail_every, >, 0);
+    failed_flushes++;
+    return;
+  }
   for (guint i = 0; i < n; i++) {
     Value *v = &g_array_index (w->values, Value, i);
 
@@ -126,12 +178,14 @@ flush (Work *w)
 static void
 discard (Work *w, uint64_t offset, uint64_t len)
 {
-  g_autofree uint8_t *bytes = g_malloc (len);
+  g_autofree uint8_t *bytes = g_malloc0 (len);
   size_t began = events_now ();
+  bool ok = im_block_discard (w->rig.block, offset, len, NULL);
 
-  g_assert_true (im_block_discard (w->rig.block, offset, len, NULL));
-  g_assert_true (im_block_pread (w->rig.block, bytes, len, offset, NULL));
-  add_values (w, offset, len, bytes, began);
+  if (ok)
+    g_assert_true (im_block_pread (w->rig.block, bytes, len, offset, NULL));
+  /* What is discarded in part stays, and it may be what a failed write left. */
+  add_values (w, offset, len, bytes, began, fail_every == 0);
 }
 
 static void
@@ -145,18 +199,18 @@ work_a_while (Work *w, unsigned steps, GRand *rand)
     uint64_t at = g_rand_int (rand) % sectors, n = im_min (most, sectors - at);
     size_t began = events_now ();
     unsigned kind = g_rand_int (rand) % 20;
+    bool ok;
 
     if (kind < 12) {
       for (uint64_t s = 0; s < n; s++)
         rig_fill (bytes + s * SECTOR, SECTOR, rand);
-      g_assert_true (
-          im_block_pwrite (w->rig.block, bytes, n * SECTOR, at * SECTOR, 0, NULL));
-      add_values (w, at * SECTOR, n * SECTOR, bytes, began);
+      ok = im_block_pwrite (w->rig.block, bytes, n * SECTOR, at * SECTOR, 0, NULL);
+      add_values (w, at * SECTOR, n * SECTOR, bytes, began, ok);
     } else if (kind < 15) {
       memset (bytes, 0, n * SECTOR);
-      g_assert_true (im_block_write_zeroes (w->rig.block, at * SECTOR, n * SECTOR,
-                                            kind % 2 ? IM_WRITE_MAY_UNMAP : 0, NULL));
-      add_values (w, at * SECTOR, n * SECTOR, bytes, began);
+      ok = im_block_write_zeroes (w->rig.block, at * SECTOR, n * SECTOR,
+                                  kind % 2 ? IM_WRITE_MAY_UNMAP : 0, NULL);
+      add_values (w, at * SECTOR, n * SECTOR, bytes, began, ok);
     } else if (kind < 17) {
       discard (w, at * SECTOR, n * SECTOR);
     } else {
@@ -232,8 +286,11 @@ rebuild (const Work *w, size_t n, GRand *rand)
   for (size_t i = 0; i < n; i++)
     if (g_array_index (events, Event, i).kind == EVENT_SYNC_ENDED)
       durable = g_array_index (events, Event, i).began;
-  for (size_t i = 0; i < n; i++)
-    apply (&disk, &g_array_index (events, Event, i), i < durable ? NULL : rand);
+  for (size_t i = 0; i < n; i++) {
+    const Event *e = &g_array_index (events, Event, i);
+
+    apply (&disk, e, i < durable && !e->failed ? NULL : rand);
+  }
   return disk;
 }
 
@@ -252,7 +309,7 @@ is_plausible (const Work *w, const uint8_t *found, size_t n)
 
     if (v->began > n)
       break;
-    ok[v->sector] = same || (v->flushed > n && ok[v->sector]);
+    ok[v->sector] = same || ((v->failed || v->flushed > n) && ok[v->sector]);
   }
   for (uint64_t s = 0; s < sectors; s++)
     if (!ok[s]) {
@@ -328,9 +385,11 @@ survives (Work *w, size_t n, GRand *rand)
   return ok;
 }
 
-/* How many of CRASHES are survived; stops at the first that is not. */
+/* How many of CRASHES are survived; stops at the first that is not.  One in FAILURES
+ * writes fails. */
 static unsigned
-crash_often (const RigShape *shape, unsigned steps, unsigned crashes, unsigned seed)
+crash_often_failing (const RigShape *shape, unsigned steps, unsigned crashes,
+                     unsigned seed, unsigned failures)
 {
   static const ImFileHooks hooks = {.before = before_change, .after = after_change};
   GRand *rand = g_rand_new_with_seed (seed);
@@ -346,8 +405,13 @@ crash_often (const RigShape *shape, unsigned steps, unsigned crashes, unsigned s
   w.before = (uint8_t *)before;
   atomic_store (&im_file_hooks, &hooks);
   rig_open (&w.rig, IM_CACHE_WRITEBACK);
+  fail_every = failures;
+  fail_rand = g_rand_new_with_seed (seed);
   work_a_while (&w, steps, rand);
+  fail_every = seed % 2 ? failures : 0; /* it may get well before the end */
   rig_close (&w.rig);
+  fail_every = 0;
+  g_rand_free (fail_rand);
   atomic_store (&im_file_hooks, NULL);
   while (survived < crashes && survives (&w, g_rand_int (rand) % (events->len + 1), rand))
     survived++;
@@ -357,6 +421,12 @@ crash_often (const RigShape *shape, unsigned steps, unsigned crashes, unsigned s
   rig_clear (&w.rig);
   g_rand_free (rand);
   return survived;
+}
+
+static unsigned
+crash_often (const RigShape *shape, unsigned steps, unsigned crashes, unsigned seed)
+{
+  return crash_often_failing (shape, steps, crashes, seed, 0);
 }
 
 static unsigned
@@ -473,6 +543,28 @@ test_any_moment (void)
   }
 }
 
+/* Commits that fail somewhere, are made again, and then the crash. */
+static void
+test_failing_commits (void)
+{
+  static const unsigned rates[] = {40, 12};
+
+  if (!rig_has_qemu_img ())
+    return;
+  failed_flushes = 0;
+  for (size_t i = 0; i < 2 * G_N_ELEMENTS (shapes); i++) {
+    const RigShape *shape = &shapes[i / 2];
+    g_autofree char *what = rig_describe (shape);
+    unsigned wanted = wanted_crashes (20);
+
+    g_test_message ("%s", what);
+    g_assert_cmpuint (crash_often_failing (shape, i < 2 ? 500 : 150, wanted,
+                                           1000 + (unsigned)i, rates[i % 2]),
+                      ==, wanted);
+  }
+  g_assert_cmpuint (failed_flushes, >, 10);
+}
+
 /* Without a barrier the same harness must find harm. */
 static void
 expect_harm (unsigned barrier)
@@ -544,6 +636,7 @@ main (int argc, char **argv)
   shared.tables = im_table_cache_new (1 << 20);
   shared.chunks = im_chunk_engine_new (4 << 20, shared.pool);
   g_test_add_func ("/formats/qcow2/crash/any-moment", test_any_moment);
+  g_test_add_func ("/formats/qcow2/crash/commits-that-fail", test_failing_commits);
   g_test_add_func ("/formats/qcow2/crash/lazy-and-dirty", test_lazy);
   g_test_add_func ("/formats/qcow2/crash/autoclear-bits-go-first", test_autoclear_first);
   g_test_add_func ("/formats/qcow2/crash/barrier-before-refcount-table-is-needed",
