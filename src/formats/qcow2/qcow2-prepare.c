@@ -167,8 +167,8 @@ note_tables (Qcow2Image *image, bool copied)
     before = qcow2_held_get (&w->held, cluster);
     if (at >= w->first_size || before >= QCOW2_HELD_SOLE)
       atomic_store (&w->l1_state[i], QCOW2_L1_REFUSED);
-    else
-      /* Shared after all: then it is copied, like those that say so. */
+    /* One that turns out to be shared is copied, like those that say so. */
+    if (at < w->first_size)
       copied ? qcow2_hold_sole (&w->held, cluster, 1)
              : qcow2_hold_shared (&w->held, cluster, 1);
   }

@@ -234,8 +234,9 @@ bring_in (Qcow2Image *image, uint64_t index, GError **error)
   Qcow2Writer *w = image->writer;
   uint64_t entry = qcow2_l1_entry (image, index);
   bool judged = atomic_load (&w->l1_state[index]) != QCOW2_L1_JUDGED, mended = false;
-  /* Flags that go with wrong counts mean nothing. */
-  bool shared = !(entry & QCOW2_ENTRY_COPIED) || (judged && w->uncounted);
+  /* A flag without a table means nothing, nor do flags that go with wrong counts. */
+  bool shared = !(entry & QCOW2_ENTRY_COPIED) || !(entry & QCOW2_ENTRY_OFFSET_MASK) ||
+                (judged && w->uncounted);
   g_autoptr (Qcow2Table) t = NULL;
 
   if (!make_room (image, error))
