@@ -61,6 +61,10 @@ run (const ImOptions *options)
     return im_form_list (options);
   case IM_FORM_INFO:
     return im_form_info (options);
+  case IM_FORM_EXTRACT:
+    return im_form_extract (options);
+  case IM_FORM_VERIFY:
+    return im_form_verify (options);
   case IM_FORM_UNMOUNT:
     return im_form_unmount (options);
   case IM_FORM_HELP:

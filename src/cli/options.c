@@ -119,6 +119,8 @@ take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **
     return im_parse_size (value, name, field, error);
   }
   case IM_OPTION_FORM:
+    if (entry->argument)
+      *(const char **)field = value;
     return choose_form (reading, entry, error);
   case IM_OPTION_O:
     g_ptr_array_add (reading->o_values, (void *)value);
@@ -198,6 +200,10 @@ form_title (ImForm form)
     return "with --list";
   case IM_FORM_INFO:
     return "with --info";
+  case IM_FORM_EXTRACT:
+    return "with --extract";
+  case IM_FORM_VERIFY:
+    return "with --verify";
   case IM_FORM_UNMOUNT:
     return "with --unmount";
   default:
@@ -265,6 +271,9 @@ check_combinations (const ImOptions *options, GError **error)
     return usage (error, "--partition and --offset or --size exclude each other");
   if (options->socket && options->socket[0] != '/')
     return usage (error, "--socket: '%s' is not an absolute path", options->socket);
+  if (options->form == IM_FORM_EXTRACT && !options->output)
+    return usage (error, "--extract needs --output (-O FILE, or -O - for standard "
+                         "output)");
   if (options->fork && options->foreground)
     return usage (error, "--fork and --foreground exclude each other");
   return check_sector_size (options->sector_size, error);
@@ -374,6 +383,8 @@ im_options_help (void)
       "  imgmount --nbd [OPTION...] IMAGE         over NBD\n"
       "  imgmount --list [--json] IMAGE           the partition table\n"
       "  imgmount --info [--json] IMAGE           what is known of the image\n"
+      "  imgmount --extract WHAT -O FILE IMAGE    copy out disk, p1, gaps/…\n"
+      "  imgmount --verify IMAGE                  check what the image stores twice\n"
       "  imgmount --unmount MOUNTPOINT\n");
   append_section (text, "What to do:", is_form);
   append_section (text, "Options:", is_common);

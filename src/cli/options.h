@@ -15,6 +15,8 @@ typedef enum {
   IM_FORM_HELP = 1 << 5,
   IM_FORM_VERSION = 1 << 6,
   IM_FORM_FORMATS = 1 << 7, /* -f help */
+  IM_FORM_EXTRACT = 1 << 8,
+  IM_FORM_VERIFY = 1 << 9,
 } ImForm;
 
 typedef struct {
@@ -39,6 +41,13 @@ typedef struct {
   bool foreground;
   uint64_t verbosity;
   bool json;
+  bool gaps;
+
+  /* EXTRACT */
+  const char *extract; /* disk, pN, gaps/… */
+  const char *output;
+  const char *digests; /* unparsed; NULL: all */
+  bool force;
 
   char *mount_options; /* -o of the MOUNT form, all joined by commas; owned */
 

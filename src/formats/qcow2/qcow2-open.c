@@ -46,6 +46,7 @@ static const ImBlockOps qcow2_ops = {
     .map = qcow2_map,
     .describe = qcow2_describe,
     .looks_beneath = qcow2_looks_beneath,
+    .check = qcow2_check,
     .pwrite = qcow2_pwrite,
     .write_zeroes = qcow2_write_zeroes,
     .discard = qcow2_discard,
