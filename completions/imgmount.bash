@@ -9,7 +9,11 @@ _imgmount() {
       return
       ;;
     --cache)
-      mapfile -t COMPREPLY < <(compgen -W 'writeback writethrough unsafe' -- "$current")
+      mapfile -t COMPREPLY < <(compgen -W 'none writeback writethrough directsync unsafe' -- "$current")
+      return
+      ;;
+    --aio)
+      mapfile -t COMPREPLY < <(compgen -W 'threads io_uring native' -- "$current")
       return
       ;;
     --discard)
@@ -44,8 +48,8 @@ _imgmount() {
   if [[ $current == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W '
       --nbd --list --info --extract --verify --unmount --help --version
-      --format --read-only --partition --offset --size --sector-size --load-snapshot --backing
-      --force-share --cache --discard --detect-zeroes --metadata-cache --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
+      --format --read-only --partition --offset --size --sector-size --snapshot --overlay --load-snapshot --backing
+      --force-share --cache --nocache --aio --discard --detect-zeroes --metadata-cache --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
       --port --bind --socket --shared --persistent --export-name --description --fork --pid-file
       --handshake-limit' -- "$current")
     return

@@ -131,6 +131,7 @@ typedef enum {
 typedef struct {
   bool pass_discards; /* else a discard does nothing, and zeroes make no holes */
   ImDetectZeroes detect_zeroes;
+  bool ignore_flushes; /* what is written vanishes anyway: flushes and FUA do nothing */
 } ImWritePolicy;
 
 /* Asked before each change of [OFFSET, OFFSET + LENGTH); BUF is NULL for zeros.  False
@@ -141,7 +142,7 @@ typedef bool (*ImWriteGuard) (ImBlock *block, const void *buf, uint64_t length,
 /* Drivers embed this as their first member and fill it by im_block_init. */
 struct ImBlock {
   const ImBlockOps *ops;
-  uint64_t size;                 /* bytes, exact; fixed while open */
+  uint64_t size;                 /* bytes, exact; fixed once it is handed out */
   bool writable;                 /* set by the driver's open, const afterwards */
   const char *read_only_because; /* set by the driver's open where the file could be
                                   * written and the image cannot: static text */

@@ -31,11 +31,14 @@ typedef struct {
   uint64_t offset, size; /* size 0: up to the end */
   uint64_t sector_size;  /* 0: find out */
   const char *snapshot;  /* -l, unparsed */
+  bool temporary;        /* -s: writes vanish */
+  const char *overlay;   /* --overlay: writes go there */
   const char *backing;   /* --backing, unparsed */
   bool force_share;
   uint64_t metadata_cache, chunk_cache;
   const char *log;
   uint64_t cache;         /* ImCacheMode */
+  uint64_t aio;           /* ImAio */
   uint64_t discard;       /* 0: ignore, 1: unmap */
   uint64_t detect_zeroes; /* ImDetectZeroes */
   bool foreground;
@@ -67,6 +70,8 @@ typedef struct {
 /* Parses and checks ARGV, whose order it changes.  PROGRAM is the name that it was called
  * by.  Errors are IM_ERROR_USAGE. */
 ImOptions *im_options_parse (const char *program, int argc, char **argv, GError **error);
+/* What goes together; done by parsing, and to be done again after a change. */
+bool im_options_check (const ImOptions *options, GError **error);
 void im_options_free (ImOptions *options);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImOptions, im_options_free)
 

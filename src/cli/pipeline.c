@@ -51,6 +51,20 @@ serves (const ImOptions *options)
   return options->form == IM_FORM_MOUNT || options->form == IM_FORM_NBD;
 }
 
+/* -r wins over everything that writes, and -l implies it. */
+static bool
+may_write (const ImOptions *options)
+{
+  return serves (options) && !options->read_only && !options->snapshot;
+}
+
+/* Do writes go elsewhere than to the image? */
+static bool
+has_overlay (const ImOptions *options)
+{
+  return may_write (options) && (options->temporary || options->overlay);
+}
+
 /* Only looking does no harm while another process writes, which may be ourselves: what is
  * shown may then be a little old, and one line says so. */
 static ImImage *
@@ -77,9 +91,9 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
   g_auto (GStrv) parts = NULL;
   ImOpenOptions open = {.format = options->format,
                         .force_share = options->force_share,
-                        .writable =
-                            serves (options) && !options->read_only && !options->snapshot,
-                        .cache = (ImCacheMode)options->cache};
+                        .writable = may_write (options) && !has_overlay (options),
+                        .cache = (ImCacheMode)options->cache,
+                        .aio = (ImAio)options->aio};
   parse_backing (options->backing, &open);
   if (options->snapshot && !parse_snapshot (options->snapshot, &open, &parts, error))
     return false;
@@ -88,11 +102,15 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
   pipeline->image = looks
                         ? look_at_image (pipeline, options, &open, error)
                         : im_image_open (options->image, &open, pipeline->shared, error);
-  if (!pipeline->image)
+  ImFileMode mode = {.writable = true, .cache = open.cache, .aio = open.aio};
+  if (!pipeline->image ||
+      (has_overlay (options) && !im_image_add_overlay (pipeline->image, options->overlay,
+                                                       &mode, pipeline->shared, error)))
     return false;
   pipeline->image->disk->policy =
       (ImWritePolicy){.pass_discards = options->discard,
-                      .detect_zeroes = (ImDetectZeroes)options->detect_zeroes};
+                      .detect_zeroes = (ImDetectZeroes)options->detect_zeroes,
+                      .ignore_flushes = options->temporary};
   return true;
 }
 

@@ -199,13 +199,12 @@ add_facts (JsonBuilder *json, ImBlock *disk)
 }
 
 static void
-add_image (JsonBuilder *json, ImBlock *disk, unsigned depth, const char *path,
-           const char *format)
+add_image (JsonBuilder *json, ImBlock *disk, unsigned depth)
 {
   json_builder_begin_object (json);
   add_number (json, "depth", depth);
-  add_string (json, "path", path);
-  add_string (json, "format", format);
+  add_string (json, "path", disk->file ? im_file_path (disk->file) : NULL);
+  add_string (json, "format", disk->ops->name);
   add_number (json, "virtual-size", disk->size);
   if (disk->file)
     add_file (json, disk->file);
@@ -213,17 +212,15 @@ add_image (JsonBuilder *json, ImBlock *disk, unsigned depth, const char *path,
   json_builder_end_object (json);
 }
 
-/* The image and its parents, the image first. */
+/* An overlay, the image and its parents, in this order. */
 static void
 add_chain (JsonBuilder *json, const ImImage *image)
 {
   json_builder_set_member_name (json, "chain");
   json_builder_begin_array (json);
-  add_image (json, image->disk, 0, im_file_path (image->file), image->format->name);
-  unsigned depth = 1;
-  for (ImBlock *parent = image->disk->parent; parent; parent = parent->parent)
-    add_image (json, parent, depth++, parent->file ? im_file_path (parent->file) : NULL,
-               parent->ops->name);
+  unsigned depth = 0;
+  for (ImBlock *disk = image->disk; disk; disk = disk->parent)
+    add_image (json, disk, depth++);
   json_builder_end_array (json);
 }
 

@@ -39,6 +39,9 @@ GVariant *qcow2_describe (ImBlock *block);
 bool qcow2_looks_beneath (ImBlock *block);
 bool qcow2_check (ImBlock *block, const ImCheckSink *sink, GError **error);
 
+/* ImFormat.create */
+bool qcow2_create (ImFile *file, const ImNewImage *new_image, GError **error);
+
 /* What a file name that stands in an image means: NAME, or what follows "file:".  Fails
  * for whatever QEMU would take for something other than a file.  WHAT names it. */
 char *qcow2_name_resolve (const char *what, const char *name, GError **error);

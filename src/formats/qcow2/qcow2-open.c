@@ -250,6 +250,7 @@ const ImFormat im_format_qcow2 = {
     .description = "QEMU copy-on-write, versions 2 and 3",
     .probe = qcow2_probe,
     .open = qcow2_open,
+    .create = qcow2_create,
     .writable = true,
     .has_snapshots = true,
 };
