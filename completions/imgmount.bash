@@ -40,7 +40,15 @@ _imgmount() {
       mapfile -t COMPREPLY < <(compgen -W 'follow none' -- "$current"; compgen -d -- "$current")
       return
       ;;
-    -P | --partition | --offset | --size | --metadata-cache | --chunk-cache | -p | --port | -b | --bind | \
+    -c | --connect)
+      mapfile -t COMPREPLY < <(compgen -W "auto $(compgen -G '/dev/nbd[0-9]*')" -- "$current")
+      return
+      ;;
+    --block-size)
+      mapfile -t COMPREPLY < <(compgen -W '512 1024 2048 4096' -- "$current")
+      return
+      ;;
+    --timeout | -P | --partition | --offset | --size | --metadata-cache | --chunk-cache | -p | --port | -b | --bind | \
       -e | --shared | -x | --export-name | -D | --description | --handshake-limit | -l | --load-snapshot | -o)
       return
       ;;
@@ -50,7 +58,8 @@ _imgmount() {
       --nbd --list --info --extract --verify --unmount --help --version
       --format --read-only --partition --offset --size --sector-size --snapshot --overlay --load-snapshot --backing
       --force-share --cache --nocache --aio --discard --detect-zeroes --metadata-cache --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
-      --port --bind --socket --shared --persistent --export-name --description --fork --pid-file
+      --port --bind --socket --shared --persistent --connect --disconnect --ioctl --timeout --block-size
+      --export-name --description --fork --pid-file
       --handshake-limit' -- "$current")
     return
   fi

@@ -12,10 +12,16 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
 
 /* The child's end of the pipe to the waiting parent; -1 where there is none. */
 static int ready_fd = -1;
@@ -170,6 +176,17 @@ im_process_unwatch_signals (void)
   watcher.running = false;
 }
 
+int
+im_process_start_thread (pthread_t *ret_thread, void *(*run) (void *data), void *data)
+{
+  sigset_t all, before;
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &before);
+  int errnum = pthread_create (ret_thread, NULL, run, data);
+  pthread_sigmask (SIG_SETMASK, &before, NULL);
+  return errnum;
+}
+
 void
 im_process_raise_file_limit (void)
 {
@@ -178,4 +195,16 @@ im_process_raise_file_limit (void)
     return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit (RLIMIT_NOFILE, &limit);
+}
+
+void
+im_process_serve_kernel (void)
+{
+  struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+  if (prctl (PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
+    im_log_verbose (1, "PR_SET_IO_FLUSHER: %s", g_strerror (errno));
+  /* Under a limit later allocations would fail, which is worse than waiting. */
+  if (setrlimit (RLIMIT_MEMLOCK, &unlimited) < 0 ||
+      mlockall (MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+    im_log_verbose (1, "memory is not locked: %s", g_strerror (errno));
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <glib.h>
+#include <pthread.h>
 #include <stdbool.h>
 
 /* Forks.  Returns in the child, which has a pipe to its parent; the parent waits there
@@ -28,6 +29,15 @@ void im_process_watch_signals (void (*stop) (void *data, int signal), void *data
 
 /* Ends and joins that thread; nothing happens where there is none. */
 void im_process_unwatch_signals (void);
+
+/* pthread_create with all signals blocked in the new thread.  Returns 0 or an errno. */
+int im_process_start_thread (pthread_t *ret_thread, void *(*run) (void *data),
+                             void *data);
+
+/* For a process whose answers the kernel waits for when it writes its caches back: its
+ * own memory then neither waits for that nor is swapped out.  As far as its rights go;
+ * to be called before any thread exists, after any fork. */
+void im_process_serve_kernel (void);
 
 /* Raises the number of open files to the hard limit. */
 void im_process_raise_file_limit (void);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #if HAVE_NBD
-#include "nbd/nbd.h"
+#include "nbd/kernel.h"
 
 /* Writes this process's number to PATH, for --pid-file. */
 static bool
@@ -34,10 +34,51 @@ write_pid_file (const char *path, GError **error)
   return failure == 0;
 }
 
+/* What serves: sockets, and with -c the kernel's device. */
+typedef struct {
+  ImNbdServer *server;
+  ImNbdKernel *kernel;
+} Serving;
+
 static void
-stop_server (void *data, int signal)
+serving_clear (Serving *serving)
 {
-  im_nbd_server_stop (data);
+  im_nbd_kernel_free (serving->kernel);
+  im_nbd_server_free (serving->server);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Serving, serving_clear)
+
+/* The device goes first, and takes the server with it. */
+static void
+stop_serving (void *data, int signal)
+{
+  const Serving *serving = data;
+  if (serving->kernel)
+    im_nbd_kernel_stop (serving->kernel);
+  else
+    im_nbd_server_stop (serving->server);
+}
+
+/* -c: attaches the device, and says which it is. */
+static bool
+attach (Serving *serving, const ImPipeline *pipeline, const ImOptions *options,
+        GError **error)
+{
+  ImNbdKernelOptions kernel = {.device = options->connect,
+                               .only_ioctl = options->ioctl,
+                               .timeout = (unsigned)options->timeout,
+                               .block_size = (uint32_t)options->block_size,
+                               .sector_size = pipeline->table->sector_size};
+  serving->kernel = im_nbd_kernel_attach (serving->server, pipeline->set, &kernel, error);
+  if (!serving->kernel)
+    return false;
+  if (printf ("%s\n", im_nbd_kernel_device (serving->kernel)) < 0 ||
+      fflush (stdout) != 0) {
+    im_set_errno (error, errno, "cannot print the device");
+    return false;
+  }
+  return true;
 }
 
 static bool
@@ -50,7 +91,7 @@ is_loopback (const char *bind)
 static void
 warn_of_open_port (const ImOptions *options, bool read_only)
 {
-  if (!options->socket && !is_loopback (options->bind))
+  if (!options->connect && !options->socket && !is_loopback (options->bind))
     im_log_warning ("listening on %s port %u without TLS: whoever reaches it can %s "
                     "the image",
                     options->bind, (unsigned)options->port,
@@ -62,6 +103,7 @@ serve (ImPipeline *pipeline, const ImOptions *options, GError **error)
 {
   g_autofree char *port = g_strdup_printf ("%u", (unsigned)options->port);
   ImNbdOptions nbd = {
+      .no_listener = options->connect && !options->socket,
       .socket_path = options->socket,
       .bind = options->bind,
       .port = port,
@@ -71,20 +113,30 @@ serve (ImPipeline *pipeline, const ImOptions *options, GError **error)
       .persistent = options->persistent,
       .handshake_limit = (unsigned)options->handshake_limit,
   };
-  g_autoptr (ImNbdServer) server =
-      im_nbd_server_new (pipeline->set, pipeline->shared, &nbd, error);
-  if (!server)
+  g_auto (Serving) serving = {
+      .server = im_nbd_server_new (pipeline->set, pipeline->shared, &nbd, error)};
+  if (!serving.server ||
+      (options->connect && !attach (&serving, pipeline, options, error)))
     return false;
   warn_of_open_port (options, pipeline->set->read_only);
   if (options->pid_file && !write_pid_file (options->pid_file, error))
     return false;
-  im_process_watch_signals (stop_server, server);
+  im_process_watch_signals (stop_serving, &serving);
   im_process_ready ();
-  bool ok = im_nbd_server_run (server, error);
+  bool ok = im_nbd_server_run (serving.server, error);
   im_process_unwatch_signals ();
   if (options->pid_file)
     unlink (options->pid_file);
   return ok;
+}
+
+static void
+hint_for_device (const ImOptions *options, const GError *error)
+{
+  if (g_error_matches (error, IM_ERROR, IM_ERROR_NOT_FOUND))
+    im_log_hint ("modprobe nbd");
+  else if (options->disconnect && g_error_matches (error, IM_ERROR, IM_ERROR_LOCKED))
+    im_log_hint ("--force takes it away all the same");
 }
 
 static int
@@ -95,16 +147,40 @@ open_and_serve (const ImOptions *options)
   if (!pipeline || !im_pipeline_build_exports (pipeline, options, &error))
     return im_form_fail (options->image, error);
   im_form_say_read_only (pipeline->image);
-  bool ok = serve (pipeline, options, &error);
-  if (!ok)
-    im_log_error ("%s", error->message);
-  return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+  if (serve (pipeline, options, &error))
+    return EXIT_SUCCESS;
+  im_log_error ("%s", error->message);
+  hint_for_device (options, error);
+  return EXIT_FAILURE;
+}
+
+/* -d. */
+static int
+disconnect (const ImOptions *options)
+{
+  g_autoptr (GError) error = NULL;
+  if (im_nbd_kernel_disconnect (options->device, options->force, options->ioctl, &error))
+    return printf ("%s disconnected\n", options->device) < 0 ? EXIT_FAILURE
+                                                             : EXIT_SUCCESS;
+  im_log_error ("%s", error->message);
+  hint_for_device (options, error);
+  return EXIT_FAILURE;
+}
+
+/* -c stays only where it is told to, or has much to say. */
+static bool
+goes_to_background (const ImOptions *options)
+{
+  return options->fork ||
+         (options->connect && !options->foreground && options->verbosity == 0);
 }
 
 int
 im_form_nbd (const ImOptions *options)
 {
   g_autoptr (GError) error = NULL;
+  if (options->disconnect)
+    return disconnect (options);
   if (options->log && !im_log_set_file (options->log, &error)) {
     im_log_error ("%s", error->message);
     return EXIT_FAILURE;
@@ -115,10 +191,12 @@ im_form_nbd (const ImOptions *options)
   ImOptions resolved = *options;
   resolved.pid_file = pid_file;
   im_process_block_signals ();
-  if (options->fork && !im_process_background (&error)) {
+  if (goes_to_background (options) && !im_process_background (&error)) {
     im_log_error ("%s", error->message);
     return EXIT_FAILURE;
   }
+  if (options->connect)
+    im_process_serve_kernel ();
   im_process_raise_file_limit ();
   return open_and_serve (&resolved);
 }

@@ -34,12 +34,20 @@ print_help (void)
 static int
 print_version (void)
 {
-  printf ("imgmount %s (fuse %s, nbd %s, libdeflate %s, zstd %s, io_uring %s, libaio %s, "
-          "json %s)\n",
-          IMGMOUNT_VERSION, HAVE_FUSE ? "yes" : "no", HAVE_NBD ? "yes" : "no",
-          HAVE_LIBDEFLATE ? "yes" : "no", HAVE_ZSTD ? "yes" : "no",
-          HAVE_IO_URING ? "yes" : "no", HAVE_LIBAIO ? "yes" : "no",
-          HAVE_JSON ? "yes" : "no");
+  static const struct {
+    const char *name;
+    bool built;
+  } parts[] = {
+      {"fuse", HAVE_FUSE},         {"nbd", HAVE_NBD},
+      {"netlink", HAVE_NETLINK},   {"libdeflate", HAVE_LIBDEFLATE},
+      {"zstd", HAVE_ZSTD},         {"libgcrypt", HAVE_GCRYPT},
+      {"io_uring", HAVE_IO_URING}, {"libaio", HAVE_LIBAIO},
+      {"json", HAVE_JSON},
+  };
+  printf ("imgmount %s (", IMGMOUNT_VERSION);
+  for (size_t i = 0; i < G_N_ELEMENTS (parts); i++)
+    printf ("%s%s %s", i ? ", " : "", parts[i].name, parts[i].built ? "yes" : "no");
+  printf (")\n");
   return EXIT_SUCCESS;
 }
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* From argv to ImOptions: reading by the table, then checking what goes together. */
 #include "cli/options.h"
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/parse.h"
-#include "cli/option-table.h"
+#include "cli/option-rules.h"
 #include "config.h"
 
 #include <getopt.h>
+#include <unistd.h>
 
 enum {
   FIRST_KEY = 256, /* getopt_long's value for table entry i is FIRST_KEY + i */
@@ -255,13 +257,17 @@ static bool
 take_operands (ImOptions *options, char **operands, int n, GError **error)
 {
   bool mount = options->form == IM_FORM_MOUNT, unmount = options->form == IM_FORM_UNMOUNT;
+  bool disconnect = options->disconnect;
   int wanted = mount ? 2 : 1;
+  if (n == 0 && disconnect)
+    return usage (error, "no DEV given");
   if (n < wanted)
     return usage (error, n == 0 && !unmount ? "no IMAGE given" : "no MOUNTPOINT given");
   if (n > wanted)
     return usage (error, "'%s' is one operand too many", operands[wanted]);
-  options->image = unmount ? NULL : operands[0];
+  options->image = unmount || disconnect ? NULL : operands[0];
   options->mountpoint = unmount ? operands[0] : mount ? operands[1] : NULL;
+  options->device = disconnect ? operands[0] : NULL;
   return true;
 }
 
@@ -272,6 +278,19 @@ check_sector_size (uint64_t size, GError **error)
     return true;
   return usage (
       error, "--sector-size: %" G_GUINT64_FORMAT " is not 512, 1024, 2048 or 4096", size);
+}
+
+/* The kernel takes powers of two from 512 up to a page. */
+static bool
+check_block_size (uint64_t size, GError **error)
+{
+  uint64_t page = (uint64_t)sysconf (_SC_PAGESIZE);
+  if (im_is_power_of_2 (size) && size >= 512 && size <= page)
+    return true;
+  return usage (error,
+                "--block-size: %" G_GUINT64_FORMAT
+                " is no power of two from 512 to %" G_GUINT64_FORMAT,
+                size, page);
 }
 
 bool
@@ -294,7 +313,8 @@ im_options_check (const ImOptions *options, GError **error)
     return usage (error, "--aio=native needs --cache=none or --cache=directsync");
   if (options->fork && options->foreground)
     return usage (error, "--fork and --foreground exclude each other");
-  return check_sector_size (options->sector_size, error);
+  return check_sector_size (options->sector_size, error) &&
+         check_block_size (options->block_size, error);
 }
 
 static bool
@@ -307,8 +327,10 @@ settle (Reading *reading, char **operands, int n, GError **error)
     options->form = IM_FORM_FORMATS;
     return true;
   }
-  return check_forms (reading, error) && settle_o (reading, error) &&
-         take_operands (options, operands, n, error) && im_options_check (options, error);
+  return check_forms (reading, error) &&
+         (options->form != IM_FORM_NBD || im_option_rules_check (reading->used, error)) &&
+         settle_o (reading, error) && take_operands (options, operands, n, error) &&
+         im_options_check (options, error);
 }
 
 ImOptions *
@@ -324,6 +346,7 @@ im_options_parse (const char *program, int argc, char **argv, GError **error)
       .shared = 1,
       .export_name = "",
       .handshake_limit = 10,
+      .block_size = 512,
   };
   g_autoptr (GPtrArray) o_values = g_ptr_array_new ();
   g_autoptr (GPtrArray) used = g_ptr_array_new ();
@@ -398,6 +421,8 @@ im_options_help (void)
       "imgmount " IMGMOUNT_VERSION ": hands out the bytes of a disk image\n\n"
       "  imgmount [OPTION...] IMAGE MOUNTPOINT    as files: disk, p1, p2, …\n"
       "  imgmount --nbd [OPTION...] IMAGE         over NBD\n"
+      "  imgmount --nbd -c DEV [OPTION...] IMAGE  as the kernel's /dev/nbdX\n"
+      "  imgmount --nbd -d DEV\n"
       "  imgmount --list [--json] IMAGE           the partition table\n"
       "  imgmount --info [--json] IMAGE           what is known of the image\n"
       "  imgmount --extract WHAT -O FILE IMAGE    copy out disk, p1, gaps/…\n"

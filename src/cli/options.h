@@ -21,7 +21,8 @@ typedef enum {
 
 typedef struct {
   ImForm form;
-  const char *image; /* every form but UNMOUNT; borrowed from argv, like all strings */
+  const char *image; /* every form but UNMOUNT and NBD's -d; borrowed from argv, like all
+                      * strings */
   const char *mountpoint; /* MOUNT, UNMOUNT */
 
   /* Every form that opens an image. */
@@ -50,7 +51,7 @@ typedef struct {
   const char *extract; /* disk, pN, gaps/… */
   const char *output;
   const char *digests; /* unparsed; NULL: all */
-  bool force;
+  bool force;          /* also NBD's -d */
 
   char *mount_options; /* -o of the MOUNT form, all joined by commas; owned */
 
@@ -64,6 +65,12 @@ typedef struct {
   const char *description;
   bool fork;
   const char *pid_file;
+  const char *connect; /* -c: the device, or "auto" */
+  bool disconnect;     /* -d: the operand is `device` and no image */
+  const char *device;
+  bool ioctl;
+  uint64_t timeout;    /* seconds; 0: none */
+  uint64_t block_size; /* of the device */
   uint64_t handshake_limit;
 } ImOptions;
 

@@ -3,8 +3,8 @@
 #include "fuse/mount.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/mount-table.h"
 #include "fuse/fusermount.h"
-#include "fuse/mount-table.h"
 #include "fuse/options.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* The file system type of every mount of ours. */
+#define IM_FUSE_TYPE "fuse.imgmount"
+
 /* One mount of ours. */
 typedef struct {
   int fd;     /* the kernel's end: requests come from it */

@@ -2,9 +2,9 @@
 /* imgmount --unmount. */
 #include "base/error.h"
 #include "base/log.h"
+#include "base/mount-table.h"
 #include "fuse/beacon.h"
 #include "fuse/fuse.h"
-#include "fuse/mount-table.h"
 #include "fuse/mount.h"
 #include <errno.h>
 #include <poll.h>

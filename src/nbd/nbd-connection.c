@@ -14,8 +14,13 @@ struct ImNbdConnection {
   ImNbdInput input;
   int wake_fd;
   atomic_bool stopping;
+  const ImNbdExport *export; /* NULL: the handshake tells, and the session */
+  ImNbdSession session;
   gint64 deadline; /* of the handshake, in monotonic microseconds; 0: none */
 };
+
+/* For replies on their way and one payload that comes, of a client that may not wait. */
+#define SPARE_BUFFERS 2
 
 G_STATIC_ASSERT (IM_NBD_INPUT_SIZE >= IM_NBD_OPTION_HEADER_SIZE + IM_NBD_OPTION_MAX);
 
@@ -36,11 +41,37 @@ im_nbd_connection_new (ImNbdHost *host, int fd, GError **error)
   return connection;
 }
 
+ImNbdConnection *
+im_nbd_connection_new_ready (ImNbdHost *host, int fd, const ImNbdExport *export,
+                             const ImNbdSession *session, GError **error)
+{
+  ImNbdConnection *connection = im_nbd_connection_new (host, fd, error);
+  if (!connection)
+    return NULL;
+  connection->export = export;
+  connection->session = *session;
+  /* A plain reply cannot take its success back: a bad sector in what is being sent from a
+   * file would cost the kernel its connection. */
+  connection->input.stream.can_send_files = false;
+  for (int i = 0; i < SPARE_BUFFERS; i++) {
+    ImNbdBuffer *buffer = g_malloc0 (sizeof *buffer + IM_NBD_PIECE);
+    buffer->size = IM_NBD_PIECE;
+    buffer->next = connection->input.spare;
+    connection->input.spare = buffer;
+  }
+  return connection;
+}
+
 void
 im_nbd_connection_free (ImNbdConnection *connection)
 {
   if (!connection)
     return;
+  while (connection->input.spare) {
+    ImNbdBuffer *buffer = connection->input.spare;
+    connection->input.spare = buffer->next;
+    g_free (buffer);
+  }
   im_nbd_stream_close (&connection->input.stream);
   close (connection->wake_fd);
   g_free (connection->input.data);
@@ -129,21 +160,33 @@ shake_hands (ImNbdConnection *connection, ImNbdHandshake *handshake)
   }
 }
 
-void
-im_nbd_connection_run (ImNbdConnection *connection)
+/* The handshake, with all that it settles.  False: the client will not be served. */
+static bool
+begin (ImNbdConnection *connection)
 {
   ImNbdHandshake handshake;
   unsigned limit = connection->host->handshake_limit;
   if (limit > 0)
     connection->deadline = g_get_monotonic_time () + (gint64)limit * G_USEC_PER_SEC;
-  if (!shake_hands (connection, &handshake)) {
+  if (!shake_hands (connection, &handshake))
+    return false;
+  connection->export = handshake.chosen;
+  connection->session = handshake.session;
+  return true;
+}
+
+void
+im_nbd_connection_run (ImNbdConnection *connection)
+{
+  if (!connection->export && !begin (connection)) {
     im_log_verbose (2, "nbd: a client left during the handshake");
     return;
   }
-  im_log_verbose (1, "nbd: client on \"%s\"", handshake.chosen->name);
-  im_nbd_transmit (connection->host, &connection->input, handshake.chosen,
-                   &handshake.session, &connection->stopping, connection->wake_fd);
-  im_log_verbose (1, "nbd: client left \"%s\"", handshake.chosen->name);
+  const char *name = connection->export->name;
+  im_log_verbose (1, "nbd: client on \"%s\"", name);
+  im_nbd_transmit (connection->host, &connection->input, connection->export,
+                   &connection->session, &connection->stopping, connection->wake_fd);
+  im_log_verbose (1, "nbd: client left \"%s\"", name);
 }
 
 void

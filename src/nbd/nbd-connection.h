@@ -8,6 +8,13 @@ typedef struct ImNbdConnection ImNbdConnection;
 
 /* Takes over the connected socket FD.  HOST is borrowed. */
 ImNbdConnection *im_nbd_connection_new (ImNbdHost *host, int fd, GError **error);
+/* The same for a client that shakes no hands and goes on with the requests of SESSION on
+ * EXPORT, which is borrowed.  Takes no place; what its requests need is allocated here,
+ * not when memory is short because the kernel waits for them. */
+ImNbdConnection *im_nbd_connection_new_ready (ImNbdHost *host, int fd,
+                                              const ImNbdExport *export,
+                                              const ImNbdSession *session,
+                                              GError **error);
 void im_nbd_connection_free (ImNbdConnection *connection);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImNbdConnection, im_nbd_connection_free)
 

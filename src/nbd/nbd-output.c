@@ -169,6 +169,16 @@ im_nbd_output_recycle (ImNbdOutput *output, ImNbdBuffer *buffer)
   unlock (output);
 }
 
+void
+im_nbd_output_recycle_all (ImNbdOutput *output, ImNbdBuffer *buffers)
+{
+  while (buffers) {
+    ImNbdBuffer *next = buffers->next;
+    im_nbd_output_recycle (output, buffers);
+    buffers = next;
+  }
+}
+
 static void
 wake_reader (ImNbdOutput *output)
 {

@@ -109,6 +109,9 @@ ImNbdItem *im_nbd_output_item (ImNbdOutput *output);
 ImNbdBuffer *im_nbd_output_buffer (ImNbdOutput *output, size_t size);
 void im_nbd_output_recycle (ImNbdOutput *output, ImNbdBuffer *buffer);
 
+/* The same for the list BUFFERS, of IM_NBD_PIECE each. */
+void im_nbd_output_recycle_all (ImNbdOutput *output, ImNbdBuffer *buffers);
+
 /* Appends the list ITEMS, which becomes the output's, and sends what the socket takes. */
 void im_nbd_output_push (ImNbdOutput *output, ImNbdItem *items);
 

@@ -5,14 +5,14 @@
  *
  * A place is taken at the end of the handshake, so that a client which connects and says
  * nothing keeps no other out; one that finds the last place gone by then waits for it. */
+#include "nbd/nbd-server.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "nbd/nbd-connection.h"
 #include "nbd/nbd-listen.h"
-#include "nbd/nbd.h"
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -33,6 +33,7 @@ typedef struct {
   ImNbdServer *server;
   ImNbdConnection *connection;
   pthread_t thread;
+  bool adopted;   /* const: counts for nothing but the server's end */
   bool has_place; /* lock */
   bool gone;      /* lock: the thread is about to end */
 } Client;
@@ -42,7 +43,7 @@ struct ImNbdServer {
   ImNbdExports *exports;
   const char *image_path; /* borrowed from the set */
   ImPool *own_pool;
-  ImNbdListener *listener; /* run's, once it runs */
+  ImNbdListener *listener; /* run's, once it runs; NULL: nobody can connect */
   unsigned max_clients;
   bool persistent;
   int wake_fd; /* an eventfd: a client is gone, or the server is to stop */
@@ -53,6 +54,8 @@ struct ImNbdServer {
   GPtrArray *clients; /* of Client */
   unsigned served;    /* clients that have a place */
   bool served_any;
+  unsigned adopted; /* clients that never shook hands */
+  bool adopted_any;
 };
 
 /* The client whose connection this thread runs. */
@@ -98,6 +101,7 @@ client_thread (void *data)
   im_nbd_connection_cut (client->connection);
   pthread_mutex_lock (&server->lock);
   client->gone = true;
+  server->adopted -= client->adopted;
   if (client->has_place) {
     server->served--;
     pthread_cond_signal (&server->place_free);
@@ -133,37 +137,63 @@ reap (ImNbdServer *server)
     client_free (g_ptr_array_index (gone, i));
 }
 
-/* Starts CLIENT's thread with all signals blocked. */
 static bool
 start_thread (Client *client, GError **error)
 {
-  sigset_t all, before;
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &before);
-  int errnum = pthread_create (&client->thread, NULL, client_thread, client);
-  pthread_sigmask (SIG_SETMASK, &before, NULL);
+  int errnum = im_process_start_thread (&client->thread, client_thread, client);
   if (errnum != 0)
     im_set_errno (error, errnum, "thread for a client");
   return errnum == 0;
 }
 
-static void
-start_client (ImNbdServer *server, int fd)
+/* Serves CONNECTION, which may be NULL with ERROR set, on a thread of its own. */
+static bool
+start_client (ImNbdServer *server, ImNbdConnection *connection, bool adopted,
+              GError **error)
 {
-  g_autoptr (GError) error = NULL;
+  if (!connection)
+    return false;
   Client *client = g_new0 (Client, 1);
   client->server = server;
-  client->connection = im_nbd_connection_new (&server->host, fd, &error);
+  client->connection = connection;
+  client->adopted = adopted;
   pthread_mutex_lock (&server->lock);
-  bool started = client->connection && start_thread (client, &error);
-  if (started)
+  bool started = start_thread (client, error);
+  if (started) {
     g_ptr_array_add (server->clients, client);
+    server->adopted += adopted;
+    server->adopted_any |= adopted;
+  }
   pthread_mutex_unlock (&server->lock);
   if (!started) {
-    im_log_warning ("nbd: client refused: %s", error->message);
-    im_nbd_connection_free (client->connection);
+    im_nbd_connection_free (connection);
     g_free (client);
   }
+  return started;
+}
+
+bool
+im_nbd_server_adopt (ImNbdServer *server, int fd, const ImNbdSession *session,
+                     GError **error)
+{
+  ImNbdConnection *connection = im_nbd_connection_new_ready (
+      &server->host, fd, im_nbd_server_disk (server), session, error);
+  return start_client (server, connection, true, error);
+}
+
+const ImNbdExport *
+im_nbd_server_disk (const ImNbdServer *server)
+{
+  return g_ptr_array_index (server->exports->list, 0);
+}
+
+uint16_t
+im_nbd_server_kernel_flags (const ImNbdServer *server)
+{
+  uint16_t flags = im_nbd_exports_flags (server->exports, im_nbd_server_disk (server),
+                                         IM_NBD_MODE_SIMPLE, 0);
+  /* A flush on one connection covers the writes of all. */
+  return flags | IM_NBD_FLAG_CAN_MULTI_CONN;
 }
 
 /* Accepts one client.  False: there is no room for another just now. */
@@ -171,10 +201,13 @@ static bool
 accept_client (ImNbdServer *server, int listen_fd)
 {
   int fd = accept4 (listen_fd, NULL, NULL, SOCK_CLOEXEC);
-  if (fd >= 0)
-    start_client (server, fd);
-  return fd >= 0 ||
-         !(errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
+  if (fd < 0)
+    return !(errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
+  g_autoptr (GError) error = NULL;
+  ImNbdConnection *connection = im_nbd_connection_new (&server->host, fd, &error);
+  if (!start_client (server, connection, false, &error))
+    im_log_warning ("nbd: client refused: %s", error->message);
+  return true;
 }
 
 /* What the server is to do next, by the clients it has. */
@@ -185,10 +218,12 @@ current_state (ImNbdServer *server)
 {
   pthread_mutex_lock (&server->lock);
   unsigned clients = server->clients->len;
+  bool last_client_left = clients == 0 && server->served_any && !server->persistent;
   State state = STATE_FULL;
-  if (clients == 0 && server->served_any && !server->persistent)
+  if (server->adopted_any ? server->adopted == 0 : last_client_left)
     state = STATE_ENDED;
-  else if (has_free_place_locked (server) && clients - server->served < HANDSHAKES_MAX)
+  else if (has_free_place_locked (server) &&
+           clients - server->served - server->adopted < HANDSHAKES_MAX)
     state = STATE_ACCEPT;
   pthread_mutex_unlock (&server->lock);
   return state;
@@ -198,7 +233,7 @@ current_state (ImNbdServer *server)
 static void
 wait_and_accept (ImNbdServer *server, bool accepting)
 {
-  guint n = accepting ? server->listener->fds->len : 0;
+  guint n = accepting && server->listener ? server->listener->fds->len : 0;
   g_autofree struct pollfd *fds = g_new0 (struct pollfd, n + 1);
   for (guint i = 0; i < n; i++)
     fds[i] = (struct pollfd){.fd = g_array_index (server->listener->fds, int, i),
@@ -255,8 +290,7 @@ hang_up (ImNbdServer *server)
 static bool
 flush_disk (ImNbdServer *server, GError **error)
 {
-  const ImNbdExport *disk = g_ptr_array_index (server->exports->list, 0);
-  if (im_block_flush (disk->block, error))
+  if (im_block_flush (im_nbd_server_disk (server)->block, error))
     return true;
   g_prefix_error (error, "%s: the last flush: ", server->image_path);
   return false;
@@ -302,8 +336,9 @@ server_open (ImNbdServer *server, const ImExportSet *set, const ImResources *sha
     server->own_pool = im_pool_new (OWN_POOL_THREADS);
   server->host.exports = server->exports;
   server->host.pool = shared->pool ? shared->pool : server->own_pool;
-  server->listener = im_nbd_listener_new (options, error);
-  return server->listener != NULL;
+  if (!options->no_listener)
+    server->listener = im_nbd_listener_new (options, error);
+  return options->no_listener || server->listener;
 }
 
 ImNbdServer *
@@ -331,6 +366,9 @@ im_nbd_server_free (ImNbdServer *server)
   if (!server)
     return;
   im_nbd_listener_free (server->listener);
+  /* Clients that were adopted by a server which never ran. */
+  atomic_store (&server->stopping, true);
+  hang_up (server);
   g_clear_pointer (&server->own_pool, im_pool_free);
   im_nbd_exports_free (server->exports);
   g_ptr_array_unref (server->clients);

@@ -283,6 +283,7 @@ im_nbd_transmit (ImNbdHost *host, ImNbdInput *input, const ImNbdExport *export,
                          .stopping = stopping,
                          .wake_fd = wake_fd};
   im_nbd_output_init (&t.output, &input->stream, wake_fd, &host->budget);
+  im_nbd_output_recycle_all (&t.output, g_steal_pointer (&input->spare));
   while (!t.ended) {
     bool over_budget;
     handle_input (&t, &over_budget);

@@ -32,6 +32,7 @@ typedef struct {
   ImNbdStream stream;
   uint8_t *data; /* IM_NBD_INPUT_SIZE bytes */
   size_t start, end;
+  ImNbdBuffer *spare; /* owned; a list for the output to begin with; mostly NULL */
 } ImNbdInput;
 
 typedef struct ImNbdJob ImNbdJob;

@@ -5,6 +5,7 @@
 #include "export/export.h"
 
 typedef struct {
+  bool no_listener;         /* nobody can connect: the kernel's device is all */
   const char *socket_path;  /* -k, absolute; NULL: TCP */
   const char *bind;         /* -b; a name or an address, IPv4 or IPv6 */
   const char *port;         /* -p, in decimal */
@@ -17,7 +18,8 @@ typedef struct {
 
 typedef struct ImNbdServer ImNbdServer;
 
-/* Binds and listens; nobody is served yet.  SET and SHARED are borrowed and outlive it.
+/* Binds and listens, unless told otherwise; nobody is served yet.  SET and SHARED are
+ * borrowed and outlive it.
  */
 ImNbdServer *im_nbd_server_new (const ImExportSet *set, const ImResources *shared,
                                 const ImNbdOptions *options, GError **error);
@@ -25,7 +27,8 @@ void im_nbd_server_free (ImNbdServer *server);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImNbdServer, im_nbd_server_free)
 
 /* Serves until im_nbd_server_stop, or until the last client has left where it is not
- * persistent, and flushes.  True: it ended in order, and all that was answered is
+ * persistent, and flushes.  With a device of the kernel's (nbd/kernel.h) it ends with
+ * that, and not with a client.  True: it ended in order, and all that was answered is
  * durable. */
 bool im_nbd_server_run (ImNbdServer *server, GError **error);
 

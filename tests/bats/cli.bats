@@ -82,6 +82,24 @@ refused() { # MESSAGE ARG...
   refused "--offset: 16E does not fit 64 bits" --list --offset 16E disk.img
   refused "--partition and --offset or --size exclude each other" -P1 --offset 512 disk.img mnt
   refused "--socket: 'rel' is not an absolute path" --nbd -k rel disk.img
+  refused "--connect has no meaning when mounting (--nbd was meant?)" -c /dev/nbd0 disk.img
+  refused "--disconnect has no meaning when mounting (--nbd was meant?)" -d /dev/nbd0
+  refused "--connect and --disconnect exclude each other" --nbd -c /dev/nbd0 -d disk.img
+  refused "--connect and --port exclude each other" --nbd -c /dev/nbd0 -p 10809 disk.img
+  refused "--connect and --bind exclude each other" --nbd -b ::1 -c auto disk.img
+  refused "no DEV given" --nbd -d
+  refused "no IMAGE given" --nbd -c /dev/nbd0
+  refused "'b' is one operand too many" --nbd -d /dev/nbd0 b
+  refused "--read-only has no meaning with --disconnect" --nbd -d -r /dev/nbd0
+  refused "-o has no meaning with --disconnect" --nbd -d -o 1 /dev/nbd0
+  refused "--force has no meaning without --disconnect" --nbd --force -c auto disk.img
+  refused "--ioctl has no meaning without --connect or --disconnect" --nbd --ioctl disk.img
+  refused "--timeout has no meaning without --connect" --nbd --timeout 3 disk.img
+  refused "--block-size has no meaning without --connect" --nbd --block-size 512 disk.img
+  refused "--block-size: 768 is no power of two from 512 to $(getconf PAGESIZE)" --nbd -c auto --block-size 768 disk.img
+  refused "--block-size: 0 is no power of two from 512 to $(getconf PAGESIZE)" --nbd -c auto --block-size 0 disk.img
+  refused "disk.img: is no block device" --nbd -d disk.img
+  refused "/dev/null: is no block device" --nbd -c /dev/null disk.img
   refused "--sector-size: 513 is not 512, 1024, 2048 or 4096" --list --sector-size 513 disk.img
   refused "--cache: 'x' is none of writeback, writethrough, none, off, directsync, unsafe" --cache x disk.img mnt
   refused "--discard is given more than once" --discard on --discard off disk.img mnt

@@ -5,9 +5,6 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* The file system type of every mount of ours. */
-#define IM_FUSE_TYPE "fuse.imgmount"
-
 typedef struct {
   unsigned major, minor; /* its device, alone in the whole system while it lives */
   char *path;            /* the mount point, unescaped */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The mount table: lines, octal escapes, and which of several mounts is meant. */
-#include "fuse/mount-table.h"
+#include "base/mount-table.h"
 
 static const char text[] =
     "22 28 0:21 / /sys rw,nosuid - sysfs sysfs rw\n"
@@ -22,7 +22,7 @@ test_parsing (void)
   g_assert_nonnull (entry);
   g_assert_cmpuint (entry->major, ==, 0);
   g_assert_cmpuint (entry->minor, ==, 50);
-  g_assert_cmpstr (entry->type, ==, IM_FUSE_TYPE);
+  g_assert_cmpstr (entry->type, ==, "fuse.imgmount");
   g_assert_cmpstr (entry->source, ==, "/images/x,\n.img");
   unsigned uid = 0;
   g_assert_true (im_mount_entry_user (entry, &uid));
@@ -54,8 +54,8 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  g_test_add_func ("/fuse/mount-table/parsing", test_parsing);
-  g_test_add_func ("/fuse/mount-table/topmost-is-meant", test_topmost);
-  g_test_add_func ("/fuse/mount-table/this-process", test_own);
+  g_test_add_func ("/base/mount-table/parsing", test_parsing);
+  g_test_add_func ("/base/mount-table/topmost-is-meant", test_topmost);
+  g_test_add_func ("/base/mount-table/this-process", test_own);
   return g_test_run ();
 }

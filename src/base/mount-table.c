@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What is mounted where, read from the kernel's mountinfo. */
-#include "fuse/mount-table.h"
+#include "base/mount-table.h"
 #include "base/error.h"
 #include <errno.h>
 #include <stdio.h>

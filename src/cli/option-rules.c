@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The rules, as tables. */
+#include "cli/option-rules.h"
+#include "base/error.h"
+
+typedef struct {
+  const char *option, *other;
+} Rule;
+
+static const Rule excluding[] = {
+    {"connect", "disconnect"},
+    /* Beside the device only --socket listens. */
+    {"connect", "port"},
+    {"connect", "bind"},
+};
+
+/* The first has no meaning without the second, or where there are two such rules without
+ * either. */
+static const Rule needing[] = {
+    {"force", "disconnect"}, {"ioctl", "connect"},      {"ioctl", "disconnect"},
+    {"timeout", "connect"},  {"block-size", "connect"},
+};
+
+/* All that --disconnect takes. */
+static const char *const disconnecting[] = {"disconnect", "force", "ioctl", "verbose"};
+
+bool
+im_option_is_used (const GPtrArray *used, const char *name)
+{
+  for (guint i = 0; i < used->len; i++) {
+    const ImOptionEntry *entry = used->pdata[i];
+    if (g_strcmp0 (entry->name, name) == 0)
+      return true;
+  }
+  return false;
+}
+
+static bool
+check_excluding (const GPtrArray *used, GError **error)
+{
+  for (size_t i = 0; i < G_N_ELEMENTS (excluding); i++) {
+    const Rule *rule = &excluding[i];
+    if (!im_option_is_used (used, rule->option) || !im_option_is_used (used, rule->other))
+      continue;
+    g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "--%s and --%s exclude each other",
+                 rule->option, rule->other);
+    return false;
+  }
+  return true;
+}
+
+static bool
+check_needing (const GPtrArray *used, GError **error)
+{
+  for (size_t i = 0; i < G_N_ELEMENTS (needing); i++) {
+    const char *option = needing[i].option;
+    bool met = !im_option_is_used (used, option);
+    g_autoptr (GString) others = g_string_new (NULL);
+    for (size_t j = 0; j < G_N_ELEMENTS (needing); j++) {
+      if (g_strcmp0 (needing[j].option, option) != 0)
+        continue;
+      met = met || im_option_is_used (used, needing[j].other);
+      g_string_append_printf (others, "%s--%s", others->len ? " or " : "",
+                              needing[j].other);
+    }
+    if (met)
+      continue;
+    g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "--%s has no meaning without %s",
+                 option, others->str);
+    return false;
+  }
+  return true;
+}
+
+static bool
+check_disconnecting (const GPtrArray *used, GError **error)
+{
+  if (!im_option_is_used (used, "disconnect"))
+    return true;
+  for (guint i = 0; i < used->len; i++) {
+    const ImOptionEntry *entry = used->pdata[i];
+    bool known = false;
+    for (size_t j = 0; j < G_N_ELEMENTS (disconnecting); j++)
+      known = known || g_strcmp0 (entry->name, disconnecting[j]) == 0;
+    if (known)
+      continue;
+    const char letter[] = {'-', entry->letter, '\0'};
+    g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "%s%s has no meaning with --disconnect",
+                 entry->name ? "--" : letter, entry->name ? entry->name : "");
+    return false;
+  }
+  return true;
+}
+
+bool
+im_option_rules_check (const GPtrArray *used, GError **error)
+{
+  return check_excluding (used, error) && check_needing (used, error) &&
+         check_disconnecting (used, error);
+}
