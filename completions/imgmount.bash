@@ -40,6 +40,10 @@ _imgmount() {
       mapfile -t COMPREPLY < <(compgen -W 'follow none' -- "$current"; compgen -d -- "$current")
       return
       ;;
+    --object)
+      mapfile -t COMPREPLY < <(compgen -W 'secret,id=' -- "$current")
+      return
+      ;;
     -c | --connect)
       mapfile -t COMPREPLY < <(compgen -W "auto $(compgen -G '/dev/nbd[0-9]*')" -- "$current")
       return
@@ -57,7 +61,8 @@ _imgmount() {
     mapfile -t COMPREPLY < <(compgen -W '
       --nbd --list --info --extract --verify --unmount --help --version
       --format --read-only --partition --offset --size --sector-size --snapshot --overlay --load-snapshot --backing
-      --force-share --cache --nocache --aio --discard --detect-zeroes --metadata-cache --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
+      --force-share --object --image-opts --cache --nocache --aio --discard --detect-zeroes --metadata-cache
+      --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
       --port --bind --socket --shared --persistent --connect --disconnect --ioctl --timeout --block-size
       --export-name --description --fork --pid-file
       --handshake-limit' -- "$current")

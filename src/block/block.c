@@ -77,7 +77,9 @@ im_extent_continues (const ImExtent *first, const ImExtent *second)
   case IM_EXTENT_ZERO:
     return true;
   case IM_EXTENT_FILE:
-    return first->file == second->file && first->at + first->length == second->at;
+    return first->file == second->file && first->at + first->length == second->at &&
+           first->crypt == second->crypt &&
+           (!first->crypt || first->crypt_at + first->length == second->crypt_at);
   case IM_EXTENT_CHUNK:
     return first->chunk.file == second->chunk.file &&
            first->chunk.at == second->chunk.at &&
@@ -161,7 +163,9 @@ typedef struct {
 static bool
 wants_holes (const MapRequest *request, ImBlock *block, const ImExtent *extent)
 {
+  /* What lies in a hole beneath encrypted bytes does not read as zeros. */
   return (request->flags & IM_MAP_ZEROES) && extent->kind == IM_EXTENT_FILE &&
+         !extent->crypt &&
          (!block->ops->looks_beneath || block->ops->looks_beneath (block));
 }
 

@@ -5,7 +5,7 @@
  *                        │                  ▲                        │ PARENT
  *                        │                  └──── parent's map ◄─────┘
  *                        ├── ZERO ────► memset
- *                        ├── FILE ────► im_file_preadv
+ *                        ├── FILE ────► im_file_preadv ──► crypt, where there is one
  *                        ├── CHUNK ───► chunk engine ──► codec
  *                        └── DAMAGED ─► error
  *
@@ -17,13 +17,14 @@
 #include "block/chunk.h"
 #include "block/file.h"
 #include "block/table-cache.h"
+#include "block/transform.h"
 #include <stdatomic.h>
 
 typedef struct ImBlock ImBlock;
 
 typedef enum {
   IM_EXTENT_ZERO,    /* nowhere: zeros */
-  IM_EXTENT_FILE,    /* these very bytes of a file */
+  IM_EXTENT_FILE,    /* these very bytes of a file, which may be encrypted */
   IM_EXTENT_CHUNK,   /* in a compressed chunk; one extent is within one chunk */
   IM_EXTENT_PARENT,  /* a driver's answer only: ask the parent, at the same offset */
   IM_EXTENT_DAMAGED, /* the table entry makes no sense */
@@ -39,10 +40,14 @@ typedef struct {
   /* FILE, and ZERO where a hole of the file was found beneath it: tables of the image set
    * this very place aside, so that writing there allocates nothing. */
   bool placed;
-  bool own;           /* FILE: nothing else shares these bytes, they may be overwritten */
-  ImFile *file;       /* FILE: borrowed from the block */
-  uint64_t at;        /* FILE: offset of the first byte in it.  CHUNK: see chunk.
-                       * DAMAGED: where in the image the bad entry is */
+  bool own;     /* FILE: nothing else shares these bytes, they may be overwritten */
+  ImFile *file; /* FILE: borrowed from the block */
+  uint64_t at;  /* FILE: offset of the first byte in it.  CHUNK: see chunk.
+                 * DAMAGED: where in the image the bad entry is */
+  /* FILE: NULL, or how these bytes become plain; borrowed from the block.  Who hands out
+   * the file's bytes as they are looks here first. */
+  const ImTransform *crypt;
+  uint64_t crypt_at;  /* with CRYPT: the first byte's position to it */
   ImChunkRef chunk;   /* CHUNK */
   uint32_t within;    /* CHUNK: the first byte's place among the plain ones */
   const char *reason; /* DAMAGED: static text, "not aligned to the cluster size" */

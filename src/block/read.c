@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "block/block.h"
+#include "block/crypt-io.h"
 #include "block/operation.h"
 #include "block/read-ahead.h"
 
@@ -18,8 +19,9 @@ enum {
 typedef struct {
   uint8_t *buf;
   uint64_t base;
-  const ImExtent *extents;
+  ImExtent *extents;
   size_t n;
+  ImPool *pool;
 } Batch;
 
 static uint8_t *
@@ -37,6 +39,13 @@ set_damage (const ImExtent *extent, GError **error)
                ": table entry at 0x%" G_GINT64_MODIFIER "x is 0x%" G_GINT64_MODIFIER
                "x: %s",
                extent->offset, extent->at, extent->entry, extent->reason);
+}
+
+/* Is there something to be read of it?  Not where it was but parts of sectors. */
+static bool
+is_file (const ImExtent *extent)
+{
+  return extent->kind == IM_EXTENT_FILE && extent->length > 0;
 }
 
 /* True when NEXT lies in the same file a little behind END. */
@@ -70,7 +79,7 @@ add_span (Spans *spans, const Batch *batch, size_t i)
   *span = (ImFileRange){.iov = iov, .offset = first->at};
   for (; i < batch->n; i++) {
     const ImExtent *extent = &batch->extents[i];
-    if (extent->kind != IM_EXTENT_FILE)
+    if (!is_file (extent))
       continue;
     if (!joins (first, end, extent))
       break;
@@ -93,15 +102,43 @@ read_spans (Spans *spans, GError **error)
   return ok;
 }
 
+/* Reads the sectors that the batch wants in part, so that only whole ones are left. */
+static bool
+read_cut_sectors (const Batch *batch, GError **error)
+{
+  for (size_t i = 0; i < batch->n; i++) {
+    ImExtent *extent = &batch->extents[i];
+    if (extent->kind == IM_EXTENT_FILE && extent->crypt &&
+        !im_crypt_read_cut_sectors (extent, target (batch, extent), error))
+      return false;
+  }
+  return true;
+}
+
+static bool
+make_plain (const Batch *batch, GError **error)
+{
+  for (size_t i = 0; i < batch->n; i++) {
+    const ImExtent *extent = &batch->extents[i];
+    if (is_file (extent) && extent->crypt &&
+        !im_transform_apply (extent->crypt, IM_DECRYPT, extent->crypt_at,
+                             target (batch, extent), extent->length, batch->pool, error))
+      return false;
+  }
+  return true;
+}
+
 static bool
 read_files (const Batch *batch, GError **error)
 {
   Spans spans;
   spans.file = NULL;
   spans.n = spans.used = 0;
+  if (!read_cut_sectors (batch, error))
+    return false;
   for (size_t i = 0; i < batch->n;) {
     const ImExtent *extent = &batch->extents[i];
-    if (extent->kind != IM_EXTENT_FILE) {
+    if (!is_file (extent)) {
       i++;
       continue;
     }
@@ -110,7 +147,7 @@ read_files (const Batch *batch, GError **error)
     spans.file = extent->file;
     i = add_span (&spans, batch, i);
   }
-  return read_spans (&spans, error);
+  return read_spans (&spans, error) && make_plain (batch, error);
 }
 
 static ImChunkRead
@@ -154,16 +191,19 @@ read_range (ImBlock *block, void *buf, size_t len, uint64_t offset, bool *met_ch
             GError **error)
 {
   ImExtent extents[EXTENTS];
-  Batch batch = {.buf = buf, .base = offset, .extents = extents};
+  Batch batch = {.buf = buf,
+                 .base = offset,
+                 .extents = extents,
+                 .pool = block->shared ? block->shared->pool : NULL};
   for (uint64_t done = 0; done < len;) {
     if (!im_block_map (block, offset + done, len - done, IM_MAP_WHERE, extents, EXTENTS,
                        &batch.n, error))
       return false;
+    const ImExtent *last = &extents[batch.n - 1];
+    done = last->offset + last->length - offset;
     if (!fill_zeros (&batch, error) || !read_files (&batch, error) ||
         !read_chunks (block, &batch, met_chunks, error))
       return false;
-    const ImExtent *last = &extents[batch.n - 1];
-    done = last->offset + last->length - offset;
   }
   return true;
 }
@@ -192,8 +232,12 @@ fetch_nowait (ImBlock *block, const Batch *batch, const ImExtent *extent,
     memset (target (batch, extent), 0, extent->length);
     return true;
   case IM_EXTENT_FILE:
-    return im_file_pread_nowait (extent->file, target (batch, extent), extent->length,
-                                 extent->at);
+    return im_crypt_is_quick (extent) &&
+           im_file_pread_nowait (extent->file, target (batch, extent), extent->length,
+                                 extent->at) &&
+           (!extent->crypt ||
+            im_transform_apply (extent->crypt, IM_DECRYPT, extent->crypt_at,
+                                target (batch, extent), extent->length, NULL, NULL));
   case IM_EXTENT_CHUNK: {
     *met_chunks = true;
     ImChunkRead read = chunk_read (batch, extent);

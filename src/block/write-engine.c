@@ -3,11 +3,28 @@
 #include "block/write-engine.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "block/crypt-io.h"
 #include "block/operation.h"
 
 #include <errno.h>
 
-enum { EXTENTS = 16 };
+enum {
+  EXTENTS = 16,
+  COMPOSED = 1 << 20, /* bytes of an encrypted reservation put together at a time */
+};
+
+/* Writes all of EXTENT, which is the image's own. */
+static bool
+write_extent (ImBlock *block, const ImExtent *e, const uint8_t *buf, GError **error)
+{
+  ImCryptPlace place = {e->crypt, e->crypt_at, e->file, e->at};
+  /* The file's end may cut its last cluster short. */
+  if (!im_file_extend (e->file, e->at + e->length, error))
+    return false;
+  return e->crypt
+             ? im_crypt_pwrite (&place, buf, e->length, false, block->shared->pool, error)
+             : im_file_pwrite (e->file, buf, e->length, e->at, false, error);
+}
 
 /* Writes the extents that are the image's own, from the first on, and returns how many
  * bytes that were; fewer than LEN where another kind follows.  -1 on failure.  A claim
@@ -25,11 +42,11 @@ write_own (ImBlock *block, const uint8_t *buf, size_t len, uint64_t offset,
       return -1;
     for (size_t i = 0; i < n; i++) {
       const ImExtent *e = &extents[i];
-      if (e->kind != IM_EXTENT_FILE || e->depth != 0 || !e->own)
+      /* Parts of encrypted sectors want the sector, and so its unit, for themselves. */
+      if (e->kind != IM_EXTENT_FILE || e->depth != 0 || !e->own ||
+          (e->crypt && !im_crypt_is_whole (e->crypt_at, e->length)))
         return (ssize_t)done;
-      /* The file's end may cut its last cluster short. */
-      if (!im_file_extend (e->file, e->at + e->length, error) ||
-          !im_file_pwrite (e->file, buf + done, e->length, e->at, false, error))
+      if (!write_extent (block, e, buf + done, error))
         return -1;
       done += e->length;
     }
@@ -85,6 +102,51 @@ carry_over (ImBlock *block, const ImReservation *r, uint64_t offset, uint64_t le
   return true;
 }
 
+/* Fills OUT with [AT, AT + N) of the disk as it is to be: LEN bytes of BUF at OFFSET, and
+ * around them what was there, zeros behind the end. */
+static bool
+compose (ImBlock *block, const uint8_t *buf, size_t len, uint64_t offset, uint8_t *out,
+         uint64_t at, size_t n, GError **error)
+{
+  uint64_t from = im_max (at, offset), to = im_min (at + n, offset + len);
+  memset (out, 0, n);
+  if (from >= to)
+    from = to = at + n;
+  else
+    memcpy (out + (from - at), buf + (from - offset), to - from);
+  uint64_t old_end = im_max (im_min (at + n, block->size), to);
+  uint64_t head_end = im_min (from, im_max (block->size, at));
+  return (head_end == at || im_block_pread (block, out, head_end - at, at, error)) &&
+         (old_end == to ||
+          im_block_pread (block, out + (to - at), old_end - to, to, error));
+}
+
+/* The whole reservation, encrypted: neither what the file has there nor zeros would read
+ * as what was there. */
+static bool
+fill_encrypted (ImBlock *block, const ImReservation *r, const uint8_t *buf, size_t len,
+                uint64_t offset, GError **error)
+{
+  size_t room = (size_t)im_min (r->length, COMPOSED);
+  g_autofree uint8_t *plain = g_try_malloc (room);
+  if (!plain) {
+    im_set_errno (error, ENOMEM, "%zu bytes to encrypt", room);
+    return false;
+  }
+  for (uint64_t done = 0; done < r->length; done += room) {
+    size_t now = (size_t)im_min (room, r->length - done);
+    uint64_t at = r->guest + done;
+    bool all_new = at >= offset && at + now <= offset + len;
+    ImCryptPlace place = {r->crypt, r->crypt_at + done, r->file, r->at + done};
+    if (!all_new && !compose (block, buf, len, offset, plain, at, now, error))
+      return false;
+    if (!im_crypt_pwrite (&place, all_new ? buf + (at - offset) : plain, now, false,
+                          block->shared->pool, error))
+      return false;
+  }
+  return true;
+}
+
 /* Head, data and tail in one transfer. */
 static bool
 fill (ImBlock *block, const ImReservation *r, const uint8_t *buf, size_t len,
@@ -102,6 +164,17 @@ fill (ImBlock *block, const ImReservation *r, const uint8_t *buf, size_t len,
          im_file_pwritev (r->file, iov, n, r->at + (start - r->guest), false, error);
 }
 
+/* What is there already. */
+static bool
+overwrite (ImBlock *block, const ImReservation *r, const uint8_t *buf, size_t len,
+           uint64_t offset, GError **error)
+{
+  uint64_t within = offset - r->guest;
+  ImCryptPlace place = {r->crypt, r->crypt_at + within, r->file, r->at + within};
+  return r->crypt ? im_crypt_pwrite (&place, buf, len, false, block->shared->pool, error)
+                  : im_file_pwrite (r->file, buf, len, place.at, false, error);
+}
+
 /* One reservation's worth; how many bytes were written, -1 on failure. */
 static ssize_t
 write_step (ImBlock *block, const ImWriteFormat *format, const uint8_t *buf, size_t len,
@@ -113,9 +186,9 @@ write_step (ImBlock *block, const ImWriteFormat *format, const uint8_t *buf, siz
   if (!format->reserve (block, guest, end - guest, &r, error))
     return -1;
   size_t now = (size_t)im_min (len, r.guest + r.length - offset);
-  bool ok =
-      r.own ? im_file_pwrite (r.file, buf, now, r.at + (offset - r.guest), false, error)
-            : fill (block, &r, buf, now, offset, error);
+  bool ok = r.own     ? overwrite (block, &r, buf, now, offset, error)
+            : r.crypt ? fill_encrypted (block, &r, buf, now, offset, error)
+                      : fill (block, &r, buf, now, offset, error);
   if (ok && !r.own)
     ok = format->link (block, &r, error);
   if (!ok && !r.own)

@@ -17,8 +17,10 @@ typedef struct {
   uint64_t guest, length; /* whole units; may reach past the disk's end */
   ImFile *file;           /* borrowed from the block */
   uint64_t at;
-  bool own;    /* it is there already: write, and there is nothing to link */
-  bool zeroed; /* the file is known to have zeros there */
+  bool own;                 /* it is there already: write, and there is nothing to link */
+  bool zeroed;              /* the file is known to have zeros there */
+  const ImTransform *crypt; /* NULL, or how it is to be encrypted, */
+  uint64_t crypt_at;        /* the first byte being at this position */
 } ImReservation;
 
 typedef struct {

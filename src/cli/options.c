@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/parse.h"
+#include "cli/image-opts.h"
 #include "cli/option-rules.h"
 #include "config.h"
 
@@ -118,6 +119,9 @@ take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **
     return true;
   case IM_OPTION_STRING:
     *(const char **)field = value;
+    return true;
+  case IM_OPTION_LIST:
+    g_ptr_array_add (*(GPtrArray **)field, (void *)value);
     return true;
   case IM_OPTION_NUMBER:
     return take_number (entry, value, field, error);
@@ -271,6 +275,24 @@ take_operands (ImOptions *options, char **operands, int n, GError **error)
   return true;
 }
 
+/* Takes --image-opts apart, so that `image` is a file's name afterwards. */
+static bool
+settle_image_opts (ImOptions *options, GError **error)
+{
+  bool read_only = false;
+  if (!options->image_opts)
+    return true;
+  if (options->format)
+    return usage (error, "--image-opts and --format exclude each other: driver= says it");
+  options->node = im_image_opts_parse (options->image, &read_only, error);
+  if (!options->node)
+    return false;
+  options->image = options->node->filename;
+  options->format = options->node->driver;
+  options->read_only |= read_only;
+  return true;
+}
+
 static bool
 check_sector_size (uint64_t size, GError **error)
 {
@@ -330,7 +352,7 @@ settle (Reading *reading, char **operands, int n, GError **error)
   return check_forms (reading, error) &&
          (options->form != IM_FORM_NBD || im_option_rules_check (reading->used, error)) &&
          settle_o (reading, error) && take_operands (options, operands, n, error) &&
-         im_options_check (options, error);
+         settle_image_opts (options, error) && im_options_check (options, error);
 }
 
 ImOptions *
@@ -347,6 +369,7 @@ im_options_parse (const char *program, int argc, char **argv, GError **error)
       .export_name = "",
       .handshake_limit = 10,
       .block_size = 512,
+      .objects = g_ptr_array_new (),
   };
   g_autoptr (GPtrArray) o_values = g_ptr_array_new ();
   g_autoptr (GPtrArray) used = g_ptr_array_new ();
@@ -366,6 +389,8 @@ im_options_free (ImOptions *options)
   if (!options)
     return;
   g_free (options->mount_options);
+  g_ptr_array_unref (options->objects);
+  im_node_options_free (options->node);
   g_free (options);
 }
 

@@ -36,6 +36,9 @@ typedef struct {
   const char *overlay;   /* --overlay: writes go there */
   const char *backing;   /* --backing, unparsed */
   bool force_share;
+  GPtrArray *objects;  /* --object, unparsed; of char *, borrowed from argv; owned */
+  bool image_opts;     /* IMAGE was KEY=VALUE,…; `image` is the file it names then */
+  ImNodeOptions *node; /* what it said, or NULL; owned */
   uint64_t metadata_cache, chunk_cache;
   const char *log;
   uint64_t cache;         /* ImCacheMode */

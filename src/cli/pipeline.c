@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "cli/keyring.h"
 #include "partition/gaps.h"
 #include "report/report.h"
 
@@ -89,7 +90,14 @@ static bool
 open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
 {
   g_auto (GStrv) parts = NULL;
+  g_autoptr (ImKeyring) keyring =
+      im_keyring_new ((char **)options->objects->pdata, options->objects->len, error);
+  if (!keyring)
+    return false;
   ImOpenOptions open = {.format = options->format,
+                        .node = options->node,
+                        .find_key = im_keyring_find,
+                        .find_key_data = keyring,
                         .force_share = options->force_share,
                         .writable = may_write (options) && !has_overlay (options),
                         .cache = (ImCacheMode)options->cache,

@@ -25,6 +25,17 @@ struct ImOpenContext {
   const char *snapshot_id;   /* -l: NULL or what must match; with both, both must */
   const char *snapshot_name; /* -l */
   const char *snapshot_any;  /* -l ID_OR_NAME: an id is looked for first, then a name */
+  uint64_t raw_offset,
+      raw_size; /* raw: the disk is this part of FILE; size 0: the rest */
+  /* What the image is said to be encrypted with ("luks", "aes"), or NULL; one that it is
+   * not must not be opened. */
+  const char *encrypt_format;
+  /* The passphrase of the image in FILE, borrowed for the time of the open.  ATTEMPT
+   * counts the wrong ones that came before.  NULL with an error, or without one after a
+   * wrong one where there is no other to be had.  The field is NULL where nobody has any.
+   */
+  const ImSecret *(*find_key) (const ImOpenContext *context, ImFile *file,
+                               unsigned attempt, GError **error);
   /* Opens the parent that the image at FROM names NAME; FORMAT is what the image says
    * it is, or NULL: probe.  A relative NAME is relative to FROM's folder.  Returns NULL
    * without error where --backing=none forbids parents: the image then reads as if it had

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of formats and the choice among them. */
 #include "formats/format.h"
+#include "formats/luks.h"
 #include "formats/qcow2/qcow2.h"
 #include "formats/raw.h"
 
@@ -8,6 +9,7 @@
  */
 static const ImFormat *const formats[] = {
     &im_format_qcow2,
+    &im_format_luks,
     &im_format_raw,
     NULL,
 };

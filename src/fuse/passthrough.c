@@ -41,9 +41,9 @@ whole_file (ImBlock *disk)
   if (disk->size == 0 ||
       !im_block_map (disk, 0, disk->size, IM_MAP_WHERE, &extent, 1, &n, NULL))
     return NULL;
-  bool whole = extent.kind == IM_EXTENT_FILE && extent.stable && extent.at == 0 &&
-               extent.length == disk->size && im_file_size (extent.file) == disk->size &&
-               im_file_fd (extent.file) >= 0;
+  bool whole = extent.kind == IM_EXTENT_FILE && extent.stable && !extent.crypt &&
+               extent.at == 0 && extent.length == disk->size &&
+               im_file_size (extent.file) == disk->size && im_file_fd (extent.file) >= 0;
   return whole && S_ISREG (im_file_stat (extent.file)->st_mode) ? extent.file : NULL;
 }
 

@@ -15,7 +15,8 @@ typedef struct Opening Opening;
 struct Opening {
   ImOpenContext context; /* first: what drivers hand back to the callbacks */
   const ImOpenOptions *options;
-  const Opening *child; /* whose parent this is, or NULL */
+  const ImNodeOptions *node; /* what is said of this image, or NULL */
+  const Opening *child;      /* whose parent this is, or NULL */
   const ImFile *file;
   unsigned depth;
 };
@@ -84,6 +85,42 @@ static ImBlock *open_parent (const ImOpenContext *context, ImFile *from, const c
 static ImFile *open_further_file (const ImOpenContext *context, ImFile *from,
                                   const char *name, GError **error);
 
+static const ImSecret *
+find_key (const ImOpenContext *context, ImFile *file, unsigned attempt, GError **error)
+{
+  const Opening *opening = (const Opening *)context;
+  const ImOpenOptions *options = opening->options;
+  return options->find_key (options->find_key_data, im_file_path (file),
+                            opening->node ? opening->node->key_secret : NULL, attempt,
+                            error);
+}
+
+/* What is said of a parent of OPENING's image, or of the image where that is NULL. */
+static const ImNodeOptions *
+node_below (const Opening *opening, const ImOpenOptions *options)
+{
+  if (!opening)
+    return options->node;
+  return opening->node ? opening->node->backing : NULL;
+}
+
+/* Passes on what NODE says to an image of FORMAT. */
+static bool
+apply_node (ImOpenContext *context, const ImNodeOptions *node, const ImFormat *format,
+            GError **error)
+{
+  if (!node)
+    return true;
+  context->raw_offset = node->offset;
+  context->raw_size = node->size;
+  context->encrypt_format = node->encrypt_format;
+  if ((node->offset == 0 && node->size == 0) || format == &im_format_raw)
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
+               "offset and size are for raw, and this is %s", format->name);
+  return false;
+}
+
 /* Opens FILE as FORMAT; its parents through callbacks that lead back here. */
 static ImBlock *
 open_disk (ImFile *file, const ImFormat *format, const ImOpenOptions *options,
@@ -92,8 +129,10 @@ open_disk (ImFile *file, const ImFormat *format, const ImOpenOptions *options,
   Opening opening = {
       .context = {.shared = shared,
                   .open_parent = open_parent,
-                  .open_file = open_further_file},
+                  .open_file = open_further_file,
+                  .find_key = options->find_key ? find_key : NULL},
       .options = options,
+      .node = node_below (child, options),
       .child = child,
       .file = file,
       .depth = child ? child->depth + 1 : 0,
@@ -114,6 +153,8 @@ open_disk (ImFile *file, const ImFormat *format, const ImOpenOptions *options,
       return NULL;
     }
   }
+  if (!apply_node (&opening.context, opening.node, format, error))
+    return NULL;
   ImBlock *disk = format->open (file, &opening.context, error);
   if (disk)
     im_block_set_file (disk, file);
@@ -156,8 +197,11 @@ open_parent (const ImOpenContext *context, ImFile *from, const char *name,
              const char *format_name, GError **error)
 {
   const Opening *opening = (const Opening *)context;
+  const ImNodeOptions *node = node_below (opening, opening->options);
   if (opening->options->backing == IM_BACKING_NONE)
     return NULL;
+  name = node && node->filename ? node->filename : name;
+  format_name = node && node->driver ? node->driver : format_name;
   g_autoptr (ImFile) file = open_named (opening, from, name, error);
   if (!file) {
     g_prefix_error (error, "backing file ");
@@ -263,6 +307,20 @@ open_read_only (const char *path, const ImOpenOptions *options, const char *beca
   if (image)
     image->read_only_because = g_strdup (because);
   return image;
+}
+
+void
+im_node_options_free (ImNodeOptions *node)
+{
+  while (node) {
+    ImNodeOptions *backing = node->backing;
+    g_free (node->filename);
+    g_free (node->driver);
+    g_free (node->encrypt_format);
+    g_free (node->key_secret);
+    g_free (node);
+    node = backing;
+  }
 }
 
 ImImage *

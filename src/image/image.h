@@ -2,6 +2,7 @@
 /* From a path to a disk: file, lock, probe, format, parents. */
 #pragma once
 
+#include "base/secret.h"
 #include "formats/format.h"
 
 typedef enum {
@@ -9,6 +10,25 @@ typedef enum {
   IM_BACKING_NONE,   /* read every image as if it had none */
   IM_BACKING_UNDER,  /* only parents below a folder */
 } ImBackingPolicy;
+
+/* What is said of one image of a chain beyond what it says itself; NULL and 0: nothing.
+ */
+typedef struct ImNodeOptions ImNodeOptions;
+struct ImNodeOptions {
+  char *filename, *driver;
+  uint64_t offset, size;  /* raw: a part of the file; size 0: the rest */
+  char *encrypt_format;   /* "luks", "aes" */
+  char *key_secret;       /* the id of its secret */
+  ImNodeOptions *backing; /* of its parent */
+};
+
+void im_node_options_free (ImNodeOptions *node);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImNodeOptions, im_node_options_free)
+
+/* The passphrase of the image at PATH: the secret named ID, or the caller's choice where
+ * that is NULL; borrowed.  ATTEMPT as with ImOpenContext's find_key. */
+typedef const ImSecret *(*ImFindKey) (void *data, const char *path, const char *id,
+                                      unsigned attempt, GError **error);
 
 typedef struct {
   const char *format; /* -f; NULL: probe */
@@ -19,6 +39,10 @@ typedef struct {
   bool writable;           /* open for writing where that can be done at all */
   ImCacheMode cache;       /* of all files; parents are only read */
   ImAio aio;
+  const ImNodeOptions *node; /* more on the image and its parents, or NULL; its filename
+                              * and driver are not looked at, those of parents are */
+  ImFindKey find_key;        /* NULL: encrypted images cannot be opened */
+  void *find_key_data;
 } ImOpenOptions;
 
 /* One opened image: what its path led to. */

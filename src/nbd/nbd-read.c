@@ -57,7 +57,7 @@ is_sendable (const ImExtent *extent)
 {
   if (extent->kind == IM_EXTENT_ZERO)
     return true;
-  return extent->kind == IM_EXTENT_FILE && extent->stable &&
+  return extent->kind == IM_EXTENT_FILE && extent->stable && !extent->crypt &&
          im_file_fd (extent->file) >= 0 && extent->at < im_file_size (extent->file) &&
          extent->length <= im_file_size (extent->file) - extent->at &&
          is_resident (extent);

@@ -34,9 +34,10 @@ is_quick (const ImNbdTransmission *t, const ImNbdRequest *request)
   return request->length > 0 && !(request->flags & IM_NBD_CMD_FLAG_FUA) &&
          im_block_map (t->export->block, request->offset, request->length, IM_MAP_NOWAIT,
                        &extent, 1, &n, &error) &&
-         extent.kind == IM_EXTENT_FILE && extent.stable && extent.depth == 0 &&
-         !im_file_is_direct (extent.file) && extent.length == request->length &&
-         extent.at % PAGE == 0 && request->length % PAGE == 0;
+         extent.kind == IM_EXTENT_FILE && extent.stable && !extent.crypt &&
+         extent.depth == 0 && !im_file_is_direct (extent.file) &&
+         extent.length == request->length && extent.at % PAGE == 0 &&
+         request->length % PAGE == 0;
 }
 
 /* False: the pool is to do it, and to tell what is wrong with it. */

@@ -27,7 +27,8 @@ def values(width, old):
 
 def run(command):
     with tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err,
+                                   start_new_session=True)  # no terminal to ask on
         try:
             process.wait(SECONDS)
         except subprocess.TimeoutExpired:

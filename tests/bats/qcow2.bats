@@ -186,12 +186,12 @@ END
   refused base "header: refcount table offset 0x7fff0000 is past the end of the file ($(stat -c %s base) bytes)"
 }
 
-@test "qcow2: encrypted images are refused" {
+@test "qcow2: an unknown encryption method, and LUKS without its header, are refused" {
   make_image base 64k compat=1.1
-  poke base 35 '\x01'
-  refused base "encryption method 1 (AES)"
+  poke base 35 '\x03'
+  refused base "encryption method 3 is not known"
   poke base 35 '\x02'
-  refused base "encryption method 2 (LUKS)"
+  refused base "encryption method 2 (LUKS), but no extension"
 }
 
 @test "qcow2: sample images of other programs" {

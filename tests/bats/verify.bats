@@ -83,6 +83,15 @@ peek() {
   agree a.qcow2
 }
 
+@test "verify: the header of an encrypted image is in use" {
+  "$IMGMOUNT" --version | grep -q 'gcrypt yes' || skip "built without libgcrypt"
+  qemu-img create -q -f qcow2 --object secret,id=s,data=abc \
+    -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 e.qcow2 8M
+  run "$IMGMOUNT" --verify --object secret,id=s,data=abc e.qcow2
+  [ "$status" -eq 0 ]
+  [[ $output == *"0 errors, 0 leaked clusters" ]]
+}
+
 @test "verify: each thing wrong is found, as qemu-img finds it" {
   make good.qcow2
   l1=$(peek good.qcow2 40)

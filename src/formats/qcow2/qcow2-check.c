@@ -401,6 +401,8 @@ check_all (Check *c, GError **error)
       .name = "", .l1_offset = h->l1_offset, .l1_entries = h->l1_entries, .active = true};
 
   use (c, 0, cluster_size (c));
+  if (c->image->extensions.has_crypt)
+    use (c, c->image->extensions.crypt_offset, c->image->extensions.crypt_size);
   check_flags (c);
   if (!read_counts (c, error) || !check_tree (c, &active, error) ||
       !check_snapshots (c, error) || !check_bitmaps (c, error))

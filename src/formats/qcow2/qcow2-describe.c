@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qcow2: what is to be told of an image. */
 #include "base/error.h"
+#include "formats/luks-key.h"
 #include "formats/qcow2/qcow2-image.h"
 
 /* Names come from the image; a GVariant's strings are UTF-8. */
@@ -136,6 +137,21 @@ add_flags (GVariantBuilder *facts, const Qcow2Header *h)
               (h->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW) != 0);
 }
 
+/* What the header of LUKS says, which was read and found good when the image was opened.
+ */
+static void
+add_luks (GVariantBuilder *facts, const Qcow2Image *image)
+{
+  LuksArea area = {.file = image->file,
+                   .at = image->extensions.crypt_offset,
+                   .size = image->extensions.crypt_size};
+  LuksHeader header;
+
+  if (image->header.crypt_method == QCOW2_CRYPT_LUKS &&
+      luks_header_read (&area, &header, NULL))
+    luks_describe (&header, facts);
+}
+
 static void
 add_header (GVariantBuilder *facts, const Qcow2Header *h)
 {
@@ -146,7 +162,7 @@ add_header (GVariantBuilder *facts, const Qcow2Header *h)
                          g_variant_new_uint32 (UINT32_C (1) << h->refcount_order));
   add_text (facts, "compression-type",
             h->compression == QCOW2_COMPRESSION_ZSTD ? "zstd" : "zlib");
-  add_text (facts, "encryption", "none");
+  add_text (facts, "encryption", qcow2_crypt_name (h));
   add_flags (facts, h);
 }
 
@@ -160,6 +176,7 @@ qcow2_describe (ImBlock *block)
 
   g_variant_builder_init (&facts, G_VARIANT_TYPE_VARDICT);
   add_header (&facts, h);
+  add_luks (&facts, image);
   add_text (&facts, "backing-file", image->backing_name);
   if (image->backing_name)
     add_text (&facts, "backing-format", e->backing_format);

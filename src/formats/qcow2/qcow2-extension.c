@@ -66,6 +66,23 @@ decode_bitmaps (Qcow2Extensions *e, const uint8_t *data, uint32_t len, GError **
 }
 
 static bool
+decode_crypt (Qcow2Extensions *e, const uint8_t *data, uint32_t len, GError **error)
+{
+  ImCursor c = im_cursor (data, len);
+
+  e->crypt_offset = im_cursor_be64 (&c);
+  e->crypt_size = im_cursor_be64 (&c);
+  if (len != 16) {
+    g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+                 "header extension: encryption header: length %" PRIu32 " is not 16",
+                 len);
+    return false;
+  }
+  e->has_crypt = true;
+  return true;
+}
+
+static bool
 decode_one (Qcow2Extensions *e, uint32_t type, const uint8_t *data, uint32_t len,
             GError **error)
 {
@@ -81,6 +98,8 @@ decode_one (Qcow2Extensions *e, uint32_t type, const uint8_t *data, uint32_t len
     return true;
   case QCOW2_EXTENSION_BITMAPS:
     return decode_bitmaps (e, data, len, error);
+  case QCOW2_EXTENSION_CRYPT:
+    return decode_crypt (e, data, len, error);
   default:
     return true; /* the format lets unknown ones be skipped */
   }

@@ -25,6 +25,7 @@ typedef struct {
   char *backing_name;      /* as the image has it, or NULL */
   Qcow2Snapshot *snapshot; /* the one that is shown, or NULL: the active state */
   const ImCodec *codec;    /* of compressed clusters */
+  ImTransform *crypt;      /* of standard clusters, or NULL */
   atomic_ullong *l1;       /* host order; what lies past it is unallocated */
   uint64_t l1_entries;
   uint64_t l1_offset;         /* in FILE, for naming bad entries */
@@ -41,6 +42,17 @@ bool qcow2_check (ImBlock *block, const ImCheckSink *sink, GError **error);
 
 /* ImFormat.create */
 bool qcow2_create (ImFile *file, const ImNewImage *new_image, GError **error);
+
+/* A position on the disk, and its place in the data file, as image->crypt counts. */
+static inline uint64_t
+qcow2_crypt_at (const Qcow2Image *image, uint64_t guest, uint64_t at)
+{
+  return image->header.crypt_method == QCOW2_CRYPT_LUKS ? at : guest;
+}
+
+/* Finds image->crypt where the image is encrypted, which takes a passphrase. */
+bool qcow2_crypt_open (Qcow2Image *image, const ImOpenContext *context, GError **error);
+const char *qcow2_crypt_name (const Qcow2Header *header);
 
 /* What a file name that stands in an image means: NAME, or what follows "file:".  Fails
  * for whatever QEMU would take for something other than a file.  WHAT names it. */

@@ -73,10 +73,15 @@
 #define QCOW2_EXTENSION_BACKING_FORMAT 0xe2792acau
 #define QCOW2_EXTENSION_FEATURE_NAMES  0x6803f857u
 #define QCOW2_EXTENSION_BITMAPS        0x23852875u
+#define QCOW2_EXTENSION_CRYPT          0x0537be77u
 #define QCOW2_EXTENSION_DATA_FILE      0x44415441u
 
 #define QCOW2_COMPRESSION_DEFLATE 0u
 #define QCOW2_COMPRESSION_ZSTD    1u
+
+#define QCOW2_CRYPT_NONE 0u
+#define QCOW2_CRYPT_AES  1u
+#define QCOW2_CRYPT_LUKS 2u
 
 /* The header, fields in their order; what version 2 lacks has its fixed value. */
 typedef struct {
@@ -153,6 +158,8 @@ typedef struct {
   bool has_bitmaps;
   uint32_t bitmap_count;
   uint64_t directory_size, directory_offset; /* of the bitmaps */
+  bool has_crypt;
+  uint64_t crypt_offset, crypt_size; /* of the encryption header, in bytes */
 } Qcow2Extensions;
 
 /* Walks the extensions in AREA, the first cluster or what the file has of it. */

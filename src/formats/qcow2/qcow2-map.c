@@ -104,6 +104,8 @@ add_file (Walk *w, uint64_t stop, uint64_t at, bool own)
   e->at = at;
   e->own = own;
   e->placed = true;
+  e->crypt = w->image->crypt;
+  e->crypt_at = qcow2_crypt_at (w->image, e->offset, at);
 }
 
 static void

@@ -25,6 +25,7 @@ image_free (Qcow2Image *image)
     return;
   qcow2_writer_close (image);
   g_clear_pointer (&image->data, im_file_unref);
+  g_clear_pointer (&image->crypt, im_transform_free);
   g_clear_pointer (&image->file, im_file_unref);
   qcow2_extensions_clear (&image->extensions);
   g_free (image->backing_name);
@@ -231,6 +232,7 @@ qcow2_open (ImFile *file, const ImOpenContext *context, GError **error)
   if (!load_header (image, error) || !choose_codec (image, error) ||
       !qcow2_snapshot_choose (file, &image->header, context, &image->snapshot, error) ||
       !find_l1 (image, &size, error) || !load_l1 (image, error) ||
+      !qcow2_crypt_open (image, context, error) ||
       !open_data_file (image, context, error) ||
       !open_parent (image, context, &parent, error))
     return NULL;

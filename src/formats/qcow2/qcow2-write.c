@@ -109,6 +109,8 @@ qcow2_reserve (ImBlock *block, uint64_t guest, uint64_t length, ImReservation *r
   ok = reserve_locked (image, t, i, n, ret, error);
   pthread_mutex_unlock (&w->mutex);
   qcow2_table_unpin (image, t);
+  ret->crypt = image->crypt;
+  ret->crypt_at = qcow2_crypt_at (image, guest, ret->at);
   if (ok && !extend_for (image, ret, error)) {
     if (!ret->own)
       qcow2_cancel (block, ret);

@@ -25,8 +25,6 @@ static const Poke pokes[] = {
     {"size-beyond-l1", 24, 8, SAMPLE_DISK + 1, IM_ERROR_CORRUPT,
      "4 entries is too short for a disk of 131073 bytes, which needs 5"},
     {"size-all-ones", 24, 8, UINT64_MAX, IM_ERROR_CORRUPT, "too short for a disk"},
-    {"crypt-aes", 32, 4, 1, IM_ERROR_UNSUPPORTED, "encryption method 1 (AES)"},
-    {"crypt-luks", 32, 4, 2, IM_ERROR_UNSUPPORTED, "encryption method 2 (LUKS)"},
     {"crypt-3", 32, 4, 3, IM_ERROR_UNSUPPORTED, "encryption method 3 is not known"},
     {"l1-beyond-limit", 36, 4, 4194305, IM_ERROR_LIMIT, "limit of 4194304"},
     {"l1-all-ones", 36, 4, 0xffffffff, IM_ERROR_LIMIT, "4294967295 entries"},
