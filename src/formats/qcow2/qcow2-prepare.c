@@ -13,6 +13,7 @@
  * beyond is believed to be counted. */
 #define SNAPSHOTS_MAX (UINT64_C (64) << 20)
 #define BITMAPS_MAX   (UINT64_C (64) << 20)
+#define CRYPT_MAX     (UINT64_C (64) << 20) /* key slots, of 2 MiB at the usual size */
 
 #define L1_PIECE 8192u /* entries of a snapshot's L1 table read at once */
 
@@ -76,6 +77,15 @@ note_snapshots (Qcow2Image *image, const GPtrArray *snapshots, GError **error)
   }
   return note (image, "header: snapshot table", image->header.snapshot_offset, table,
                error);
+}
+
+static bool
+note_crypt (Qcow2Image *image, GError **error)
+{
+  const Qcow2Extensions *e = &image->extensions;
+
+  return !e->has_crypt || note (image, "encryption header", e->crypt_offset,
+                                im_min (e->crypt_size, CRYPT_MAX), error);
 }
 
 /* Bitmaps are no reason to refuse: they are given up by the first change. */
@@ -194,7 +204,8 @@ prepare (Qcow2Image *image, GError **error)
   if (!snapshots || !note (image, "header", 0, qcow2_cluster_size (image), error) ||
       !note (image, "header: L1 table", h->l1_offset, (uint64_t)h->l1_entries * 8,
              error) ||
-      !note_refcounts (image, error) || !note_snapshots (image, snapshots, error))
+      !note_refcounts (image, error) || !note_crypt (image, error) ||
+      !note_snapshots (image, snapshots, error))
     return false;
   note_bitmaps (image);
   if (!each_table (image, snapshots, use_shared, error))
