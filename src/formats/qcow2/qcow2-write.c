@@ -144,6 +144,7 @@ ImWriteFormat
 qcow2_write_format (const Qcow2Image *image)
 {
   return (ImWriteFormat){.unit = (uint32_t)qcow2_cluster_size (image),
+                         .piece = (uint32_t)qcow2_cluster_size (image),
                          .reserve = qcow2_reserve,
                          .link = qcow2_link,
                          .cancel = qcow2_cancel};
