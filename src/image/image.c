@@ -32,14 +32,43 @@ lock (ImFile *file, const ImOpenOptions *options, GError **error)
   return im_lock_image (im_file_fd (file), used, changes, error);
 }
 
-/* A parent, or a further file: only ever read. */
 static ImFile *
-open_file (const char *path, const ImOpenOptions *options, GError **error)
+open_read_only (const char *path, const ImOpenOptions *options, GError **error)
 {
   g_autoptr (ImFile) file = im_file_open_read_only (path, error);
   if (!file || !lock (file, options, error))
     return NULL;
   return g_steal_pointer (&file);
+}
+
+/* Is ERROR of opening for writing a reason to open for reading instead? */
+static bool
+may_be_read_only (const GError *error)
+{
+  return g_error_matches (error, IM_ERRNO, EACCES) ||
+         g_error_matches (error, IM_ERRNO, EPERM) ||
+         g_error_matches (error, IM_ERRNO, EROFS);
+}
+
+/* Nobody may write it, root included: its owner wants it to stay. */
+static bool
+is_protected (const ImFile *file)
+{
+  const struct stat *st = im_file_stat (file);
+  return S_ISREG (st->st_mode) && !(st->st_mode & (S_IWUSR | S_IWGRP | S_IWOTH));
+}
+
+/* For writing where that can be. */
+static ImFile *
+open_writable (const char *path, const ImOpenOptions *options, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (ImFile) file = im_file_open_writable (path, options->cache, &failure);
+  if (file ? is_protected (file) : may_be_read_only (failure))
+    return open_read_only (path, options, error);
+  if (!file)
+    g_propagate_error (error, g_steal_pointer (&failure));
+  return file && lock (file, options, error) ? g_steal_pointer (&file) : NULL;
 }
 
 static const ImFormat *
@@ -70,20 +99,27 @@ choose_format (ImFile *file, const char *name, GError **error)
   return format;
 }
 
-/* True when FILE is none of those that are being opened towards CHILD. */
+/* Is FILE one of those that are being opened towards CHILD? */
 static bool
-check_loop (const ImFile *file, const Opening *child, GError **error)
+is_open_already (const ImFile *file, const Opening *child)
 {
   const struct stat *st = im_file_stat (file);
   for (const Opening *o = child; o; o = o->child) {
     const struct stat *other = im_file_stat (o->file);
-    if (st->st_dev != other->st_dev || st->st_ino != other->st_ino)
-      continue;
-    g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
-                 "the chain of backing files loops: it is its own ancestor");
-    return false;
+    if (st->st_dev == other->st_dev && st->st_ino == other->st_ino)
+      return true;
   }
-  return true;
+  return false;
+}
+
+static bool
+check_loop (const ImFile *file, const Opening *child, GError **error)
+{
+  if (!is_open_already (file, child))
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+               "the chain of backing files loops: it is its own ancestor");
+  return false;
 }
 
 static ImBlock *open_parent (const ImOpenContext *context, ImFile *from, const char *name,
@@ -154,15 +190,18 @@ check_under (const char *path, const char *folder, GError **error)
   return false;
 }
 
+/* The file that FROM calls NAME; only ever read unless WRITABLE. */
 static ImFile *
-open_named (const Opening *opening, ImFile *from, const char *name, GError **error)
+open_named (const Opening *opening, ImFile *from, const char *name, bool writable,
+            GError **error)
 {
   const ImOpenOptions *options = opening->options;
   g_autofree char *path = resolve_name (from, name);
   g_autoptr (ImFile) file = NULL;
   if (options->backing != IM_BACKING_UNDER ||
       check_under (path, options->backing_dir, error))
-    file = open_file (path, options, error);
+    file = writable ? open_writable (path, options, error)
+                    : open_read_only (path, options, error);
   if (!file)
     g_prefix_error (error, "%s: ", path);
   return g_steal_pointer (&file);
@@ -175,7 +214,7 @@ open_parent (const ImOpenContext *context, ImFile *from, const char *name,
   const Opening *opening = (const Opening *)context;
   if (opening->options->backing == IM_BACKING_NONE)
     return NULL;
-  g_autoptr (ImFile) file = open_named (opening, from, name, error);
+  g_autoptr (ImFile) file = open_named (opening, from, name, false, error);
   if (!file) {
     g_prefix_error (error, "backing file ");
     return NULL;
@@ -195,16 +234,15 @@ static ImFile *
 open_further_file (const ImOpenContext *context, ImFile *from, const char *name,
                    GError **error)
 {
-  return open_named ((const Opening *)context, from, name, error);
-}
-
-/* Is ERROR of opening for writing a reason to open for reading instead? */
-static bool
-may_be_read_only (const GError *error)
-{
-  return g_error_matches (error, IM_ERRNO, EACCES) ||
-         g_error_matches (error, IM_ERRNO, EPERM) ||
-         g_error_matches (error, IM_ERRNO, EROFS);
+  const Opening *opening = (const Opening *)context;
+  bool writable = im_file_is_writable (from);
+  g_autoptr (ImFile) file = open_named (opening, from, name, writable, error);
+  if (!file || !im_file_is_writable (file) || !is_open_already (file, opening))
+    return g_steal_pointer (&file);
+  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+               "%s: the image and the data file that it names are the same file",
+               im_file_path (file));
+  return NULL;
 }
 
 /* The image's file for writing; NULL with image->read_only_because set where it can only
@@ -221,11 +259,10 @@ open_for_writing (ImImage *image, const ImOpenOptions *options, GError **error)
       g_propagate_error (error, g_steal_pointer (&failure));
     return NULL;
   }
-  const struct stat *st = im_file_stat (file);
   image->format = choose_format (file, options->format, error);
   if (!image->format)
     return NULL;
-  if (S_ISREG (st->st_mode) && !(st->st_mode & (S_IWUSR | S_IWGRP | S_IWOTH)))
+  if (is_protected (file))
     image->read_only_because = g_strdup ("nobody has write permission on it");
   else if (!image->format->writable)
     image->read_only_because =
