@@ -58,15 +58,21 @@ open_parent (const ImOpenContext *context, ImFile *from, const char *name,
 static ImFile *
 open_file (const ImOpenContext *context, ImFile *from, const char *name, GError **error)
 {
-  return NULL;
+  if (im_file_is_writable (from))
+    return im_file_open_writable (name, im_file_cache (from), error);
+  return im_file_open_read_only (name, error);
 }
 
 char *
 rig_describe (const RigShape *s)
 {
   return g_strdup_printf (
-      "v%u cluster %u refcounts %u%s%s%s%s%s%s%s", s->version, 1u << s->cluster_bits,
-      s->refcount_bits, s->parent ? " parent" : "", s->filled ? " filled" : "",
+      "v%u cluster %u refcounts %u%s%s%s%s%s%s%s%s%s", s->version, 1u << s->cluster_bits,
+      s->refcount_bits, s->extended ? " extended" : "",
+      s->data == RIG_DATA_FILE_RAW ? " raw data file"
+      : s->data == RIG_DATA_FILE   ? " data file"
+                                   : "",
+      s->parent ? " parent" : "", s->filled ? " filled" : "",
       s->compressed ? " compressed" : "", s->snapshot ? " snapshot" : "",
       s->preallocated ? " preallocated" : "", s->lazy ? " lazy" : "",
       s->dirty ? " dirty" : "");
@@ -130,6 +136,27 @@ make_dirty (const char *path)
   save (path, (uint8_t *)bytes, len);
 }
 
+/* What -o wants to hear. */
+static char *
+make_options (const Rig *rig)
+{
+  const RigShape *s = &rig->shape;
+  GString *options = g_string_new (NULL);
+
+  g_string_printf (options, "cluster_size=%u,refcount_bits=%u,compat=%s",
+                   1u << s->cluster_bits, s->refcount_bits,
+                   s->version == 2 ? "0.10" : "1.1");
+  if (s->extended)
+    g_string_append (options, ",extended_l2=on");
+  if (s->data != RIG_DATA_INSIDE)
+    g_string_append_printf (options, ",data_file=%s", rig->data_path);
+  if (s->data == RIG_DATA_FILE_RAW)
+    g_string_append (options, ",data_file_raw=on");
+  if (s->lazy)
+    g_string_append (options, ",lazy_refcounts=on");
+  return g_string_free (options, FALSE);
+}
+
 void
 rig_make (Rig *rig, const RigShape *shape, const ImResources *resources)
 {
@@ -147,10 +174,9 @@ rig_make (Rig *rig, const RigShape *shape, const ImResources *resources)
   base = g_build_filename (rig->folder, "base.raw", NULL);
   raw = g_build_filename (rig->folder, "full.raw", NULL);
   make_contents (rig, rand, base);
-  options = g_strdup_printf ("cluster_size=%u,refcount_bits=%u,compat=%s%s",
-                             1u << shape->cluster_bits, shape->refcount_bits,
-                             shape->version == 2 ? "0.10" : "1.1",
-                             shape->lazy ? ",lazy_refcounts=on" : "");
+  if (shape->data != RIG_DATA_INSIDE)
+    rig->data_path = g_build_filename (rig->folder, "image.data", NULL);
+  options = make_options (rig);
   backing = shape->parent
                 ? g_strdup_printf (" -F raw -%c base.raw", shape->filled ? 'B' : 'b')
                 : g_strdup ("");
@@ -212,6 +238,7 @@ rig_clear (Rig *rig)
   run (NULL, "rm -rf %s", rig->folder);
   g_free (rig->folder);
   g_free (rig->path);
+  g_free (rig->data_path);
   g_free (rig->expected);
   g_free (rig->original);
 }
@@ -252,6 +279,20 @@ compare_converted (Rig *rig, const char *options, const uint8_t *expected)
   g_assert_true (memcmp (bytes, expected, len) == 0);
 }
 
+/* May be longer, by a part of a cluster that the disk does not have. */
+static void
+compare_raw_data (const Rig *rig)
+{
+  g_autofree char *bytes = NULL;
+  gsize len;
+
+  g_assert_true (g_file_get_contents (rig->data_path, &bytes, &len, NULL));
+  g_assert_cmpuint (len, >=, rig->shape.size);
+  g_assert_true (memcmp (bytes, rig->expected, rig->shape.size) == 0);
+  for (gsize i = rig->shape.size; i < len; i++)
+    g_assert_cmpint (bytes[i], ==, 0);
+}
+
 void
 rig_verify (Rig *rig)
 {
@@ -268,6 +309,8 @@ rig_verify (Rig *rig)
   compare_converted (rig, "", rig->expected);
   if (rig->shape.snapshot)
     compare_converted (rig, " -l one", rig->original);
+  if (rig->shape.data == RIG_DATA_FILE_RAW)
+    compare_raw_data (rig);
 }
 
 void
