@@ -74,7 +74,7 @@ differ() { # IMAGE SEED [OPTION...]
   local seed=30 type
   yes 'something that can be compressed' | head -c 9M >plain.raw || :
   for type in zlib zstd; do
-    qemu-img convert -c -O qcow2 -o "compression_type=$type" plain.raw a.qcow2
+    qemu-img convert -c -m 1 -O qcow2 -o "compression_type=$type" plain.raw a.qcow2
     differ a.qcow2 $((seed++)) --discard=unmap
   done
 }
@@ -153,7 +153,7 @@ differ() { # IMAGE SEED [OPTION...]
 
 @test "qcow2-write: extended L2 entries: compressed clusters, and those of a snapshot" {
   yes 'something that can be compressed' | head -c 9M >plain.raw || :
-  qemu-img convert -c -O qcow2 -o extended_l2=on plain.raw a.qcow2
+  qemu-img convert -c -m 1 -O qcow2 -o extended_l2=on plain.raw a.qcow2
   differ a.qcow2 80 --discard=unmap
   qemu-img snapshot -c before a.qcow2
   qemu-img convert -O raw a.qcow2 before.raw

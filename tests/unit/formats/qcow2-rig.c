@@ -181,9 +181,11 @@ rig_make (Rig *rig, const RigShape *shape, const ImResources *resources)
                 ? g_strdup_printf (" -F raw -%c base.raw", shape->filled ? 'B' : 'b')
                 : g_strdup ("");
   save (raw, rig->expected, shape->size);
+  /* One stream at a time: several at once at times leave QEMU with counts that are wrong.
+   */
   if (shape->filled)
     run (NULL, "qemu-img convert -q -t unsafe%s -f raw -O qcow2 -o %s%s %s %s",
-         shape->compressed ? " -c" : "", options, backing, raw, rig->path);
+         shape->compressed ? " -c -m 1" : "", options, backing, raw, rig->path);
   else
     run (NULL, "qemu-img create -q -f qcow2 -o %s%s%s %s %" G_GUINT64_FORMAT, options,
          shape->preallocated ? ",preallocation=metadata" : "", backing, rig->path,
