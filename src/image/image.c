@@ -32,15 +32,6 @@ lock (ImFile *file, const ImOpenOptions *options, GError **error)
   return im_lock_image (im_file_fd (file), used, changes, error);
 }
 
-static ImFile *
-open_read_only (const char *path, const ImOpenOptions *options, GError **error)
-{
-  g_autoptr (ImFile) file = im_file_open_read_only (path, error);
-  if (!file || !lock (file, options, error))
-    return NULL;
-  return g_steal_pointer (&file);
-}
-
 /* Is ERROR of opening for writing a reason to open for reading instead? */
 static bool
 may_be_read_only (const GError *error)
@@ -60,15 +51,15 @@ is_protected (const ImFile *file)
 
 /* For writing where that can be. */
 static ImFile *
-open_writable (const char *path, const ImOpenOptions *options, GError **error)
+open_writable (const char *path, ImCacheMode cache, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  g_autoptr (ImFile) file = im_file_open_writable (path, options->cache, &failure);
+  g_autoptr (ImFile) file = im_file_open_writable (path, cache, &failure);
   if (file ? is_protected (file) : may_be_read_only (failure))
-    return open_read_only (path, options, error);
+    return im_file_open_read_only (path, error);
   if (!file)
     g_propagate_error (error, g_steal_pointer (&failure));
-  return file && lock (file, options, error) ? g_steal_pointer (&file) : NULL;
+  return g_steal_pointer (&file);
 }
 
 static const ImFormat *
@@ -163,6 +154,17 @@ open_disk (ImFile *file, const ImFormat *format, const ImOpenOptions *options,
   return disk;
 }
 
+/* A further file that is to be written must not be the image itself. */
+static bool
+check_other (const ImFile *file, const Opening *opening, GError **error)
+{
+  if (!is_open_already (file, opening))
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+               "the image and the data file that it names are the same file");
+  return false;
+}
+
 /* NAME as FROM means it.  Caller frees. */
 static char *
 resolve_name (ImFile *from, const char *name)
@@ -198,13 +200,16 @@ open_named (const Opening *opening, ImFile *from, const char *name, bool writabl
   const ImOpenOptions *options = opening->options;
   g_autofree char *path = resolve_name (from, name);
   g_autoptr (ImFile) file = NULL;
-  if (options->backing != IM_BACKING_UNDER ||
-      check_under (path, options->backing_dir, error))
-    file = writable ? open_writable (path, options, error)
-                    : open_read_only (path, options, error);
-  if (!file)
+  bool ok = options->backing != IM_BACKING_UNDER ||
+            check_under (path, options->backing_dir, error);
+  if (ok)
+    file = writable ? open_writable (path, options->cache, error)
+                    : im_file_open_read_only (path, error);
+  ok = file && (!im_file_is_writable (file) || check_other (file, opening, error)) &&
+       lock (file, options, error);
+  if (!ok)
     g_prefix_error (error, "%s: ", path);
-  return g_steal_pointer (&file);
+  return ok ? g_steal_pointer (&file) : NULL;
 }
 
 static ImBlock *
@@ -234,15 +239,8 @@ static ImFile *
 open_further_file (const ImOpenContext *context, ImFile *from, const char *name,
                    GError **error)
 {
-  const Opening *opening = (const Opening *)context;
-  bool writable = im_file_is_writable (from);
-  g_autoptr (ImFile) file = open_named (opening, from, name, writable, error);
-  if (!file || !im_file_is_writable (file) || !is_open_already (file, opening))
-    return g_steal_pointer (&file);
-  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
-               "%s: the image and the data file that it names are the same file",
-               im_file_path (file));
-  return NULL;
+  return open_named ((const Opening *)context, from, name, im_file_is_writable (from),
+                     error);
 }
 
 /* The image's file for writing; NULL with image->read_only_because set where it can only

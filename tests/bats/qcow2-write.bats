@@ -265,6 +265,27 @@ differ_data() { # SEED [OPTION...]
   stop
 }
 
+@test "qcow2-write: an image that names itself as its data file is refused" {
+  qemu-img create -q -f qcow2 -o data_file=a.data a.qcow2 1M
+  ln -f a.qcow2 a.data
+  md5sum a.qcow2 >sum
+  run serve a.qcow2
+  [ "$status" -eq 1 ]
+  [[ $output == *"a.data: the image and the data file that it names are the same file"* ]]
+  md5sum -c --quiet sum
+}
+
+@test "qcow2-write: a raw data file below a parent is no promise: the bit goes before a write" {
+  head -c 5M /dev/urandom >short.raw
+  qemu-img create -q -f qcow2 -F raw -b short.raw -o data_file=a.data a.qcow2 9M
+  printf '\002' | dd of=a.qcow2 bs=1 seek=95 conv=notrunc status=none
+  serve a.qcow2
+  stop
+  qemu-img info a.qcow2 | grep -q 'data file raw: true'
+  differ a.qcow2 160 --discard=unmap
+  qemu-img info a.qcow2 | grep -q 'data file raw: false'
+}
+
 @test "qcow2-write: what cannot be written is served read-only, and says why" {
   qemu-img create -q -f qcow2 -o data_file=a.data a.qcow2 1M
   chmod 0444 a.data
@@ -272,7 +293,7 @@ differ_data() { # SEED [OPTION...]
   [[ $output == *"a.qcow2: exported read-only: its data file cannot be opened for writing"* ]]
   stop
   qemu-img create -q -f qcow2 b.qcow2 1M
-  printf '\001' | dd of=b.qcow2 bs=1 seek=79 conv=notrunc status=none
+  printf '\002' | dd of=b.qcow2 bs=1 seek=79 conv=notrunc status=none
   run serve b.qcow2
   [[ $output == *"b.qcow2: exported read-only: "* ]]
   stop
