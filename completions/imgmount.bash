@@ -9,7 +9,11 @@ _imgmount() {
       return
       ;;
     --cache)
-      mapfile -t COMPREPLY < <(compgen -W 'writeback writethrough unsafe' -- "$current")
+      mapfile -t COMPREPLY < <(compgen -W 'none writeback writethrough directsync unsafe' -- "$current")
+      return
+      ;;
+    --aio)
+      mapfile -t COMPREPLY < <(compgen -W 'threads io_uring native' -- "$current")
       return
       ;;
     --discard)
@@ -24,6 +28,14 @@ _imgmount() {
       mapfile -t COMPREPLY < <(compgen -W '512 1024 2048 4096' -- "$current")
       return
       ;;
+    --digest)
+      mapfile -t COMPREPLY < <(compgen -W 'md5,sha1,sha256 sha256 none' -- "$current")
+      return
+      ;;
+    --extract)
+      mapfile -t COMPREPLY < <(compgen -W 'disk p1 p2 p3 gaps/' -- "$current")
+      return
+      ;;
     --backing)
       mapfile -t COMPREPLY < <(compgen -W 'follow none' -- "$current"; compgen -d -- "$current")
       return
@@ -35,9 +47,9 @@ _imgmount() {
   esac
   if [[ $current == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W '
-      --nbd --list --info --unmount --help --version
-      --format --read-only --partition --offset --size --sector-size --load-snapshot --backing
-      --force-share --cache --discard --detect-zeroes --metadata-cache --chunk-cache --json --log --foreground --verbose
+      --nbd --list --info --extract --verify --unmount --help --version
+      --format --read-only --partition --offset --size --sector-size --snapshot --overlay --load-snapshot --backing
+      --force-share --cache --nocache --aio --discard --detect-zeroes --metadata-cache --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
       --port --bind --socket --shared --persistent --export-name --description --fork --pid-file
       --handshake-limit' -- "$current")
     return

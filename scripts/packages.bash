@@ -3,7 +3,7 @@
 
 packages_build=(
   gcc libc6-dev meson ninja-build pkg-config
-  libfuse3-dev libglib2.0-dev zlib1g-dev libdeflate-dev libzstd-dev libjson-glib-dev
+  libfuse3-dev libglib2.0-dev zlib1g-dev libdeflate-dev libzstd-dev liburing-dev libaio-dev libjson-glib-dev
 )
 packages_run=(fuse3)
 packages_quickstart=(fdisk e2fsprogs)

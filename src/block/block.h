@@ -72,6 +72,22 @@ typedef enum {
   IM_WRITE_FAST = 1 << 2,      /* zeroes: fail with ENOTSUP rather than write them out */
 } ImWriteFlags;
 
+/* What a check can find. */
+typedef enum {
+  IM_PROBLEM_ERROR, /* the structure contradicts itself: bytes are wrong or at risk */
+  IM_PROBLEM_LEAK,  /* space that nothing uses is not free */
+  IM_PROBLEM_NOTE,  /* worth a line, nothing wrong by itself */
+} ImProblemKind;
+
+/* Where a check tells what it finds, on the thread that called it. */
+typedef struct {
+  void *data;
+  /* N problems of one kind, in one line without a full stop. */
+  void (*found) (void *data, ImProblemKind kind, uint64_t n, const char *text);
+  /* DONE of TOTAL units of the work under way, which may begin anew. */
+  void (*progress) (void *data, uint64_t done, uint64_t total);
+} ImCheckSink;
+
 /* A driver's side.  Every function may be called from any thread at any time between
  * im_block_init and free. */
 typedef struct {
@@ -89,6 +105,10 @@ typedef struct {
   /* True where holes of the file beneath FILE extents are worth a look with
    * IM_MAP_ZEROES.  NULL: always. */
   bool (*looks_beneath) (ImBlock *block);
+  /* Compares all that the image's structure says twice: checksums, counts, flags.  Not
+   * its parents.  False: it could not be checked.  NULL: the format says nothing twice.
+   */
+  bool (*check) (ImBlock *block, const ImCheckSink *sink, GError **error);
   /* Writing, for blocks whose `writable` is set; else never called.  Contracts as those
    * of im_block_pwrite and its like, ranges checked, LENGTH ≥ 1. */
   bool (*pwrite) (ImBlock *block, const void *buf, size_t len, uint64_t offset,
@@ -111,6 +131,7 @@ typedef enum {
 typedef struct {
   bool pass_discards; /* else a discard does nothing, and zeroes make no holes */
   ImDetectZeroes detect_zeroes;
+  bool ignore_flushes; /* what is written vanishes anyway: flushes and FUA do nothing */
 } ImWritePolicy;
 
 /* Asked before each change of [OFFSET, OFFSET + LENGTH); BUF is NULL for zeros.  False
@@ -121,7 +142,7 @@ typedef bool (*ImWriteGuard) (ImBlock *block, const void *buf, uint64_t length,
 /* Drivers embed this as their first member and fill it by im_block_init. */
 struct ImBlock {
   const ImBlockOps *ops;
-  uint64_t size;                 /* bytes, exact; fixed while open */
+  uint64_t size;                 /* bytes, exact; fixed once it is handed out */
   bool writable;                 /* set by the driver's open, const afterwards */
   const char *read_only_because; /* set by the driver's open where the file could be
                                   * written and the image cannot: static text */

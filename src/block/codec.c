@@ -15,9 +15,16 @@
 #include <zstd.h>
 #endif
 
+/* What deflate data comes wrapped in. */
+typedef enum {
+  BARE,        /* RFC 1951 */
+  ZLIB_STREAM, /* RFC 1950 */
+  WRAPPINGS,
+} Wrapping;
+
 /* The contexts of one thread, each made when first needed. */
 typedef struct {
-  z_stream *raw_inflate, *zlib_inflate;
+  z_stream *inflate[WRAPPINGS];
 #if HAVE_LIBDEFLATE
   struct libdeflate_decompressor *libdeflate;
 #endif
@@ -41,8 +48,8 @@ static void
 contexts_free (void *data)
 {
   Contexts *contexts = data;
-  inflate_free (contexts->raw_inflate);
-  inflate_free (contexts->zlib_inflate);
+  for (unsigned i = 0; i < WRAPPINGS; i++)
+    inflate_free (contexts->inflate[i]);
 #if HAVE_LIBDEFLATE
   libdeflate_free_decompressor (contexts->libdeflate);
 #endif
@@ -79,20 +86,20 @@ out_of_memory (GError **error)
 }
 
 /* Decodes with zlib until OUT is full; what follows, a missing end included, does not
- * matter.  *SLOT keeps the stream. */
+ * matter. */
 static bool
-zlib_decode (z_stream **slot, int window_bits, const void *in, size_t in_len, void *out,
-             size_t out_len, GError **error)
+zlib_decode (Contexts *contexts, Wrapping wrapping, const void *in, size_t in_len,
+             void *out, size_t out_len, GError **error)
 {
-  if (!*slot) {
-    z_stream *made = g_new0 (z_stream, 1);
-    if (inflateInit2 (made, window_bits) != Z_OK) {
-      g_free (made);
+  z_stream *stream = contexts->inflate[wrapping];
+  if (!stream) {
+    stream = g_new0 (z_stream, 1);
+    if (inflateInit2 (stream, wrapping == BARE ? -MAX_WBITS : MAX_WBITS) != Z_OK) {
+      g_free (stream);
       return out_of_memory (error);
     }
-    *slot = made;
+    contexts->inflate[wrapping] = stream;
   }
-  z_stream *stream = *slot;
   inflateReset (stream);
   stream->next_in = (Bytef *)in;
   stream->avail_in = (uInt)in_len;
@@ -108,39 +115,50 @@ zlib_decode (z_stream **slot, int window_bits, const void *in, size_t in_len, vo
   return false;
 }
 
+#if HAVE_LIBDEFLATE
+/* The whole stream at once.  False for whatever libdeflate does not take, which zlib may
+ * take all the same: a stream without its end, for one. */
 static bool
-deflate_decode (const void *in, size_t in_len, void *out, size_t out_len, GError **error)
+libdeflate_decode (Contexts *contexts, Wrapping wrapping, const void *in, size_t in_len,
+                   void *out, size_t out_len)
+{
+  if (!contexts->libdeflate)
+    contexts->libdeflate = libdeflate_alloc_decompressor ();
+  if (!contexts->libdeflate)
+    return false;
+  size_t used;
+  enum libdeflate_result result =
+      wrapping == BARE ? libdeflate_deflate_decompress_ex (
+                             contexts->libdeflate, in, in_len, out, out_len, &used, NULL)
+                       : libdeflate_zlib_decompress_ex (contexts->libdeflate, in, in_len,
+                                                        out, out_len, &used, NULL);
+  return result == LIBDEFLATE_SUCCESS;
+}
+#endif
+
+static bool
+inflate_decode (Wrapping wrapping, const void *in, size_t in_len, void *out,
+                size_t out_len, GError **error)
 {
   Contexts *contexts = contexts_get ();
 #if HAVE_LIBDEFLATE
-  if (!contexts->libdeflate)
-    contexts->libdeflate = libdeflate_alloc_decompressor ();
-  size_t used;
-  if (contexts->libdeflate &&
-      libdeflate_deflate_decompress_ex (contexts->libdeflate, in, in_len, out, out_len,
-                                        &used, NULL) == LIBDEFLATE_SUCCESS)
+  if (libdeflate_decode (contexts, wrapping, in, in_len, out, out_len))
     return true;
 #endif
-  return zlib_decode (&contexts->raw_inflate, -MAX_WBITS, in, in_len, out, out_len,
-                      error);
+  return zlib_decode (contexts, wrapping, in, in_len, out, out_len, error);
+}
+
+static bool
+deflate_decode (const void *in, size_t in_len, void *out, size_t out_len, GError **error)
+{
+  return inflate_decode (BARE, in, in_len, out, out_len, error);
 }
 
 static bool
 zlib_stream_decode (const void *in, size_t in_len, void *out, size_t out_len,
                     GError **error)
 {
-  Contexts *contexts = contexts_get ();
-#if HAVE_LIBDEFLATE
-  if (!contexts->libdeflate)
-    contexts->libdeflate = libdeflate_alloc_decompressor ();
-  size_t used;
-  if (contexts->libdeflate &&
-      libdeflate_zlib_decompress_ex (contexts->libdeflate, in, in_len, out, out_len,
-                                     &used, NULL) == LIBDEFLATE_SUCCESS)
-    return true;
-#endif
-  return zlib_decode (&contexts->zlib_inflate, MAX_WBITS, in, in_len, out, out_len,
-                      error);
+  return inflate_decode (ZLIB_STREAM, in, in_len, out, out_len, error);
 }
 
 const ImCodec im_codec_deflate = {.name = "deflate", .decode = deflate_decode};

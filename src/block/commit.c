@@ -2,6 +2,7 @@
 /* Commits: whoever needs one and finds none running makes it; the others wait for it, or
  * for the next where it has begun to copy without their changes. */
 #include "block/commit.h"
+#include "base/bytes.h"
 #include "block/commit-internal.h"
 
 #include <errno.h>
@@ -9,7 +10,10 @@
 #include <signal.h>
 #include <time.h>
 
-enum { AGE_MAX = 5 }; /* seconds that a change may stay in memory alone */
+enum {
+  AGE_MAX = 5, /* seconds that a change may stay in memory alone */
+  BATCH = 64,  /* updates written together */
+};
 
 atomic_uint im_commit_left_out;
 
@@ -78,22 +82,57 @@ barrier (ImCommit *commit, unsigned rank, bool *data_durable, GError **error)
   return im_file_sync (commit->file, error);
 }
 
+/* Can NEXT be written together with LAST, the one before it? */
+static bool
+joins (const Update *last, const Update *next)
+{
+  return next->rank == last->rank && next->at - last->at >= last->len;
+}
+
+/* How many of N updates can be written together. */
+static size_t
+count_run (const Update *updates, size_t n)
+{
+  size_t i = 1;
+  while (i < im_min (n, BATCH) && joins (&updates[i - 1], &updates[i]))
+    i++;
+  return i;
+}
+
+/* Writes updates of one rank together. */
+static bool
+write_run (ImCommit *commit, const Update *updates, size_t n, GError **error)
+{
+  struct iovec iov[BATCH];
+  ImFileRange ranges[BATCH];
+  uint64_t end = 0;
+  for (size_t i = 0; i < n; i++) {
+    const Update *u = &updates[i];
+    iov[i] = (struct iovec){.iov_base = u->bytes, .iov_len = u->len};
+    ranges[i] = (ImFileRange){.iov = &iov[i], .n = 1, .offset = u->at};
+    end = im_max (end, u->at + u->len);
+  }
+  return im_file_extend (commit->file, end, error) &&
+         im_file_write_batch (commit->file, ranges, n, false, error);
+}
+
 /* Returns how many ranks are durable; fewer than all on failure.  A barrier before rank 3
  * always: the data that it points at was written by others. */
 static unsigned
 write_ranks (ImCommit *commit, const GArray *updates, GError **error)
 {
+  const Update *all = (const Update *)updates->data;
   bool wrote = false, data_durable = false;
   unsigned rank = 0;
-  for (guint i = 0; i < updates->len; i++) {
-    const Update *u = &g_array_index (updates, Update, i);
-    if (u->rank != rank) {
-      if ((wrote || u->rank == 3) && !barrier (commit, u->rank, &data_durable, error))
+  for (size_t i = 0, n; i < updates->len; i += n) {
+    n = count_run (all + i, updates->len - i);
+    if (all[i].rank != rank) {
+      if ((wrote || all[i].rank == 3) &&
+          !barrier (commit, all[i].rank, &data_durable, error))
         return rank;
-      rank = u->rank;
+      rank = all[i].rank;
     }
-    if (!im_file_extend (commit->file, u->at + u->len, error) ||
-        !im_file_pwrite (commit->file, u->bytes, u->len, u->at, false, error))
+    if (!write_run (commit, all + i, n, error))
       return rank;
     wrote = true;
   }

@@ -2,7 +2,8 @@
 /* What a file is made of, for the sources of the file leaf alone. */
 #pragma once
 
-#include "block/file.h"
+#include "block/claims.h"
+#include "block/io.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,12 +20,25 @@ struct ImFile {
   struct stat st;
   ImCacheMode cache;
   bool writable;
-  bool in_memory; /* tmpfs: a plain read never waits, yet RWF_NOWAIT is refused there */
+  const ImIoEngine *engine;
+  /* Direct I/O, else 0, NULL and -1. */
+  uint32_t block;   /* what offsets and lengths must be multiples of; a power of two */
+  uint32_t memory;  /* what addresses must be multiples of; likewise */
+  ImClaims *claims; /* on blocks; where it is writable */
+  int cached_fd;    /* the same file through the page cache, for writing its unaligned
+                     * end; -1 where it cannot have one */
+  bool temporary;   /* has no name, and vanishes with this process */
+  bool in_memory;   /* tmpfs: a plain read never waits, yet RWF_NOWAIT is refused there */
   atomic_int sync_failure; /* the errno of the first failed fdatasync, or 0 */
 };
 
-/* Moves the start of *IOV, of *N buffers, on by DONE bytes. */
-void im_iov_advance (struct iovec **iov, size_t *n, size_t done);
+/* The file that the descriptor FD, opened as MODE says, is of; PATH is what it is called.
+ * Takes FD even when it fails. */
+ImFile *im_file_take_fd (int fd, const char *path, const ImFileMode *mode,
+                         GError **error);
+
+/* The error of a read or write that did not come to its end. */
+void im_file_set_io_error (const ImFile *file, const ImIo *io, GError **error);
 
 /* What a test sees of each change of any file, and what it may do to it. */
 typedef enum {
@@ -40,12 +54,13 @@ typedef struct {
   uint64_t offset, length;
   const struct iovec *iov; /* WRITE */
   size_t n;
+  bool durable; /* WRITE: it is not over before its bytes are on the medium */
 } ImFileChange;
 
 typedef struct {
   /* Before it is made: 0, or the errno with which it is to fail. */
   int (*before) (ImFile *file, const ImFileChange *change);
-  /* Once it was made. */
+  /* Once it was made, with the pointer that `before` was given; never where it failed. */
   void (*after) (ImFile *file, const ImFileChange *change);
 } ImFileHooks;
 

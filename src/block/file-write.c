@@ -2,7 +2,7 @@
 /* Changing files: all that ever writes to an image is here. */
 #include "base/bytes.h"
 #include "base/error.h"
-#include "block/file-internal.h"
+#include "block/file-direct.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -62,56 +62,97 @@ check_inside (const ImFile *file, uint64_t length, uint64_t offset, GError **err
   return false;
 }
 
+/* Writes N ≤ IM_IO_BATCH ranges through the page cache. */
 static bool
-write_all (ImFile *file, struct iovec *iov, size_t n, uint64_t offset, bool durable,
-           GError **error)
+write_cached (ImFile *file, const ImFileRange *ranges, size_t n, int flags,
+              GError **error)
 {
-  im_iov_advance (&iov, &n, 0);
-  while (n > 0) {
-    ssize_t put =
-        pwritev2 (file->fd, iov, (int)n, (off_t)offset, durable ? RWF_DSYNC : 0);
-    if (put < 0 && errno == EINTR)
-      continue;
-    if (put <= 0) {
-      im_set_errno (error, put < 0 ? errno : EIO,
-                    "cannot write at offset %" G_GUINT64_FORMAT, offset);
+  ImIo ios[IM_IO_BATCH];
+  for (size_t i = 0; i < n; i++)
+    ios[i] = (ImIo){.fd = file->fd,
+                    .write = true,
+                    .flags = flags,
+                    .unit = 1,
+                    .offset = ranges[i].offset,
+                    .iov = ranges[i].iov,
+                    .n = ranges[i].n};
+  im_io_run (file->engine, ios, n);
+  for (size_t i = 0; i < n; i++)
+    if (ios[i].failure != 0) {
+      im_file_set_io_error (file, &ios[i], error);
       return false;
     }
-    offset += (uint64_t)put;
-    im_iov_advance (&iov, &n, (size_t)put);
+  return true;
+}
+
+static bool
+write_ranges (ImFile *file, const ImFileRange *ranges, size_t n, bool durable,
+              GError **error)
+{
+  int flags = durable ? RWF_DSYNC : 0;
+  return im_file_is_direct (file) ? im_direct_write (file, ranges, n, flags, error)
+                                  : write_cached (file, ranges, n, flags, error);
+}
+
+/* Is a write to be durable when it returns, for which the caller ASKED or not? */
+static bool
+is_durable (const ImFile *file, bool asked)
+{
+  return im_file_writes_through (file) || (asked && file->cache != IM_CACHE_UNSAFE);
+}
+
+/* Has CHANGE, of RANGE, been allowed?  From then on these bytes are somebody's data. */
+static bool
+begin_write (ImFile *file, const ImFileRange *range, bool durable, ImFileChange *change,
+             GError **error)
+{
+  *change = (ImFileChange){.kind = IM_FILE_WRITE,
+                           .offset = range->offset,
+                           .length = im_iov_length (range->iov, range->n),
+                           .iov = range->iov,
+                           .n = range->n,
+                           .durable = durable};
+  if (!check_inside (file, change->length, change->offset, error) ||
+      !may_change (file, change, error))
+    return false;
+  raise_written (file, change->offset + change->length);
+  return true;
+}
+
+/* Writes N ≤ IM_IO_BATCH ranges; from the first on that may not be written, none. */
+static bool
+write_some (ImFile *file, const ImFileRange *ranges, size_t n, bool durable,
+            GError **error)
+{
+  ImFileChange changes[IM_IO_BATCH];
+  size_t begun = 0;
+  while (begun < n && begin_write (file, &ranges[begun], durable, &changes[begun], error))
+    begun++;
+  bool written = write_ranges (file, ranges, begun, durable, begun == n ? error : NULL);
+  for (size_t i = 0; written && i < begun; i++)
+    note_change (file, &changes[i]);
+  return written && begun == n;
+}
+
+bool
+im_file_write_batch (ImFile *file, const ImFileRange *ranges, size_t n, bool durable,
+                     GError **error)
+{
+  durable = is_durable (file, durable);
+  for (size_t done = 0, now; done < n; done += now) {
+    now = im_min (n - done, IM_IO_BATCH);
+    if (!write_some (file, ranges + done, now, durable, error))
+      return false;
   }
   return true;
 }
 
-static uint64_t
-total_length (const struct iovec *iov, size_t n)
-{
-  uint64_t length = 0;
-  for (size_t i = 0; i < n; i++)
-    length += iov[i].iov_len;
-  return length;
-}
-
 bool
-im_file_pwritev (ImFile *file, struct iovec *iov, size_t n, uint64_t offset, bool durable,
-                 GError **error)
+im_file_pwritev (ImFile *file, const struct iovec *iov, size_t n, uint64_t offset,
+                 bool durable, GError **error)
 {
-  struct iovec kept[IM_FILE_IOV_MAX];
-  ImFileChange change = {.kind = IM_FILE_WRITE,
-                         .offset = offset,
-                         .length = total_length (iov, n),
-                         .iov = kept,
-                         .n = n};
-  if (hooks ())
-    memcpy (kept, iov, n * sizeof *iov);
-  if (!check_inside (file, change.length, offset, error) ||
-      !may_change (file, &change, error))
-    return false;
-  raise_written (file, offset + change.length);
-  if (!write_all (file, iov, n, offset, durable && file->cache != IM_CACHE_UNSAFE, error))
-    return false;
-  note_change (file, &change);
-  return true;
+  ImFileRange range = {.iov = iov, .n = n, .offset = offset};
+  return im_file_write_batch (file, &range, 1, durable, error);
 }
 
 bool
@@ -120,12 +161,6 @@ im_file_pwrite (ImFile *file, const void *buf, size_t len, uint64_t offset, bool
 {
   struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
   return im_file_pwritev (file, &iov, 1, offset, durable, error);
-}
-
-ImCacheMode
-im_file_cache (const ImFile *file)
-{
-  return file->cache;
 }
 
 /* With the resize mutex held. */
@@ -145,6 +180,22 @@ resize_locked (ImFile *file, uint64_t size, GError **error)
   return true;
 }
 
+/* Makes the file SIZE bytes long, unless it is longer already, or SHRINK and shorter. */
+static bool
+resize (ImFile *file, uint64_t size, bool shrink, GError **error)
+{
+  ImClaim claim;
+  if (im_file_is_direct (file))
+    im_direct_claim_end (file, &claim, size);
+  pthread_mutex_lock (&file->resize);
+  uint64_t now = im_file_size (file);
+  bool ok = (shrink ? size >= now : size <= now) || resize_locked (file, size, error);
+  pthread_mutex_unlock (&file->resize);
+  if (im_file_is_direct (file))
+    im_claim_drop (file->claims, &claim);
+  return ok;
+}
+
 bool
 im_file_extend (ImFile *file, uint64_t size, GError **error)
 {
@@ -152,34 +203,33 @@ im_file_extend (ImFile *file, uint64_t size, GError **error)
     return true;
   if (!S_ISREG (file->st.st_mode))
     return check_inside (file, size, 0, error);
-  pthread_mutex_lock (&file->resize);
-  bool ok = size <= im_file_size (file) || resize_locked (file, size, error);
-  pthread_mutex_unlock (&file->resize);
-  return ok;
+  return resize (file, size, false, error);
 }
 
 bool
 im_file_shrink (ImFile *file, uint64_t size, GError **error)
 {
-  if (!S_ISREG (file->st.st_mode))
-    return true;
-  pthread_mutex_lock (&file->resize);
   /* Whatever the caller's tables say, no written byte is cut off. */
-  size = im_max (size, atomic_load (&file->written));
-  bool ok = size >= im_file_size (file) || resize_locked (file, size, error);
-  pthread_mutex_unlock (&file->resize);
-  return ok;
+  return !S_ISREG (file->st.st_mode) ||
+         resize (file, im_max (size, atomic_load (&file->written)), true, error);
 }
 
 /* True where MODE worked; otherwise errno tells. */
 static bool
 fallocate_range (ImFile *file, int mode, uint64_t offset, uint64_t length)
 {
-  int status;
+  ImClaim claim;
+  int status, failure;
+  if (im_file_is_direct (file))
+    im_direct_claim (file, &claim, offset, length);
   do
     status =
         fallocate (file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
   while (status < 0 && errno == EINTR);
+  failure = errno;
+  if (im_file_is_direct (file))
+    im_claim_drop (file->claims, &claim);
+  errno = failure;
   return status == 0;
 }
 
@@ -194,11 +244,12 @@ is_unsupported (int errnum)
 static bool
 write_zeros_out (ImFile *file, uint64_t offset, uint64_t length, GError **error)
 {
-  static const uint8_t zeros[ZEROES_AT_ONCE];
+  static const _Alignas(4096) uint8_t zeros[ZEROES_AT_ONCE];
   for (uint64_t done = 0; done < length;) {
     size_t n = (size_t)im_min (length - done, sizeof zeros);
     struct iovec iov = {.iov_base = (void *)zeros, .iov_len = n};
-    if (!write_all (file, &iov, 1, offset + done, false, error))
+    ImFileRange range = {.iov = &iov, .n = 1, .offset = offset + done};
+    if (!write_ranges (file, &range, 1, false, error))
       return false;
     done += n;
   }
@@ -230,7 +281,8 @@ im_file_write_zeroes (ImFile *file, uint64_t offset, uint64_t length, bool may_u
       !zero_range (file, offset, length, may_unmap, fast, error))
     return false;
   note_change (file, &change);
-  return true;
+  /* No descriptor's flag makes fallocate durable. */
+  return !im_file_writes_through (file) || im_file_sync (file, error);
 }
 
 /* A block device takes whole sectors only. */

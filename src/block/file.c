@@ -1,119 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Regular files and block devices, read. */
+/* What is known of an open file, and reading it. */
 #include "base/bytes.h"
 #include "base/error.h"
-#include "block/file-internal.h"
+#include "block/file-direct.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fs.h>
-#include <linux/magic.h>
-#include <sys/ioctl.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-static atomic_ullong next_id = 1;
-
-/* Refuses what is neither a regular file nor a block device. */
-static bool
-check_kind (mode_t mode, GError **error)
-{
-  const char *what = S_ISDIR (mode)    ? "a directory"
-                     : S_ISFIFO (mode) ? "a FIFO"
-                     : S_ISSOCK (mode) ? "a socket"
-                     : S_ISCHR (mode)  ? "a character device"
-                                       : NULL;
-  if (!what)
-    return true;
-  g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
-               "is %s, not a regular file or a block device", what);
-  return false;
-}
-
-/* Opens with ACCESS (O_RDONLY or O_RDWR and flags) without waiting for anything, and
- * where the owner allows it without leaving a trace in the access time.  -1 and an error
- * otherwise. */
-static int
-open_quietly (const char *path, int access, GError **error)
-{
-  struct stat st;
-  if (stat (path, &st) < 0) {
-    im_set_errno (error, errno, "cannot open");
-    return -1;
-  }
-  if (!check_kind (st.st_mode, error))
-    return -1;
-  const int flags = access | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-  int fd = open (path, flags | O_NOATIME);
-  if (fd < 0 && errno == EPERM)
-    fd = open (path, flags);
-  if (fd < 0)
-    im_set_errno (error, errno, "cannot open");
-  return fd;
-}
-
-static bool
-find_size (ImFile *file, GError **error)
-{
-  uint64_t size = (uint64_t)file->st.st_size;
-  if (S_ISBLK (file->st.st_mode) && ioctl (file->fd, BLKGETSIZE64, &size) < 0) {
-    im_set_errno (error, errno, "cannot find the device's size");
-    return false;
-  }
-  atomic_init (&file->size, size);
-  return true;
-}
-
-static ImFile *
-open_file (const char *path, int access, GError **error)
-{
-  int fd = open_quietly (path, access, error);
-  if (fd < 0)
-    return NULL;
-  g_autoptr (ImFile) file = g_new0 (ImFile, 1);
-  atomic_init (&file->references, 1);
-  pthread_mutex_init (&file->resize, NULL);
-  file->fd = fd;
-  file->id = atomic_fetch_add (&next_id, 1);
-  file->path = g_canonicalize_filename (path, NULL);
-  if (fstat (fd, &file->st) < 0) {
-    im_set_errno (error, errno, "cannot stat");
-    return NULL;
-  }
-  /* Looked at again, since the name may lead elsewhere by now. */
-  if (!check_kind (file->st.st_mode, error) || !find_size (file, error))
-    return NULL;
-  if (fcntl (fd, F_SETFL, fcntl (fd, F_GETFL) & ~O_NONBLOCK) < 0) {
-    im_set_errno (error, errno, "cannot set the file's flags");
-    return NULL;
-  }
-  struct statfs fs;
-  file->in_memory = fstatfs (fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
-  return g_steal_pointer (&file);
-}
-
-ImFile *
-im_file_open_read_only (const char *path, GError **error)
-{
-  return open_file (path, O_RDONLY, error);
-}
-
-ImFile *
-im_file_open_writable (const char *path, ImCacheMode cache, GError **error)
-{
-  ImFile *file =
-      open_file (path, cache == IM_CACHE_WRITETHROUGH ? O_RDWR | O_DSYNC : O_RDWR, error);
-  if (file) {
-    file->writable = true;
-    file->cache = cache;
-  }
-  return file;
-}
-
 bool
-im_file_is_writable (const ImFile *file)
+im_file_is_same (const ImFile *file, const struct stat *st)
 {
-  return file->writable;
+  if (S_ISBLK (st->st_mode) || S_ISBLK (file->st.st_mode))
+    return (st->st_mode & S_IFMT) == (file->st.st_mode & S_IFMT) &&
+           st->st_rdev == file->st.st_rdev;
+  return st->st_dev == file->st.st_dev && st->st_ino == file->st.st_ino;
 }
 
 ImFile *
@@ -129,6 +29,9 @@ im_file_unref (ImFile *file)
   if (!file || atomic_fetch_sub (&file->references, 1) != 1)
     return;
   close (file->fd);
+  if (file->cached_fd >= 0)
+    close (file->cached_fd);
+  im_claims_free (file->claims);
   pthread_mutex_destroy (&file->resize);
   g_free (file->path);
   g_free (file);
@@ -165,58 +68,100 @@ im_file_stat (const ImFile *file)
 }
 
 bool
+im_file_is_writable (const ImFile *file)
+{
+  return file->writable;
+}
+
+bool
 im_file_has_holes (const ImFile *file)
 {
   return S_ISREG (file->st.st_mode);
 }
 
-void
-im_iov_advance (struct iovec **iov, size_t *n, size_t done)
+bool
+im_file_writes_through (const ImFile *file)
 {
-  while (*n > 0 && done >= (*iov)->iov_len) {
-    done -= (*iov)->iov_len;
-    (*iov)++;
-    (*n)--;
-  }
-  if (done > 0 && *n > 0) {
-    (*iov)->iov_base = (char *)(*iov)->iov_base + done;
-    (*iov)->iov_len -= done;
-  }
-}
-
-static void
-zero_rest (struct iovec *iov, size_t n)
-{
-  for (size_t i = 0; i < n; i++)
-    memset (iov[i].iov_base, 0, iov[i].iov_len);
+  return file->cache == IM_CACHE_WRITETHROUGH || file->cache == IM_CACHE_DIRECTSYNC;
 }
 
 bool
-im_file_preadv (ImFile *file, struct iovec *iov, size_t n, uint64_t offset,
-                GError **error)
+im_file_is_direct (const ImFile *file)
+{
+  return file->block > 0;
+}
+
+void
+im_file_set_io_error (const ImFile *file, const ImIo *io, GError **error)
+{
+  if (io->failure != 0)
+    im_set_errno (error, io->failure, "cannot %s at offset %" G_GUINT64_FORMAT,
+                  io->write ? "write" : "read", io->offset);
+  else
+    im_set_errno (error, EIO,
+                  "the file ends at offset %" G_GUINT64_FORMAT
+                  ", it had %" G_GUINT64_FORMAT " bytes when it was opened",
+                  io->offset, im_file_size (file));
+}
+
+/* Bytes of RANGE that lie in the file; those behind its end are zeros. */
+static size_t
+length_inside (const ImFileRange *range, uint64_t size)
+{
+  uint64_t length = im_iov_length (range->iov, range->n);
+  return range->offset < size ? (size_t)im_min (length, size - range->offset) : 0;
+}
+
+/* Reads N ≤ IM_IO_BATCH ranges through the page cache, as far as the file goes. */
+static bool
+read_cached (ImFile *file, const ImFileRange *ranges, size_t n, uint64_t size,
+             GError **error)
+{
+  ImIo ios[IM_IO_BATCH];
+  for (size_t i = 0; i < n; i++)
+    ios[i] = (ImIo){.fd = file->fd,
+                    .unit = 1,
+                    .offset = ranges[i].offset,
+                    .iov = ranges[i].iov,
+                    .n = ranges[i].offset < size ? ranges[i].n : 0};
+  im_io_run (file->engine, ios, n);
+  for (size_t i = 0; i < n; i++)
+    if (ios[i].failure != 0 || ios[i].done < length_inside (&ranges[i], size)) {
+      im_file_set_io_error (file, &ios[i], error);
+      return false;
+    }
+  return true;
+}
+
+static void
+clear_outside (const ImFileRange *range, uint64_t size)
+{
+  size_t inside = length_inside (range, size);
+  im_iov_clear (range->iov, inside, im_iov_length (range->iov, range->n) - inside);
+}
+
+bool
+im_file_read_batch (ImFile *file, const ImFileRange *ranges, size_t n, GError **error)
 {
   uint64_t size = im_file_size (file);
-  im_iov_advance (&iov, &n, 0);
-  while (n > 0 && offset < size) {
-    ssize_t got = preadv (file->fd, iov, (int)n, (off_t)offset);
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got < 0) {
-      im_set_errno (error, errno, "cannot read at offset %" G_GUINT64_FORMAT, offset);
+  for (size_t done = 0, now; done < n; done += now) {
+    now = im_min (n - done, IM_IO_BATCH);
+    if (!(im_file_is_direct (file)
+              ? im_direct_read (file, ranges + done, now, size, error)
+              : read_cached (file, ranges + done, now, size, error)))
       return false;
-    }
-    if (got == 0) {
-      im_set_errno (error, EIO,
-                    "the file ends at offset %" G_GUINT64_FORMAT
-                    ", it had %" G_GUINT64_FORMAT " bytes when it was opened",
-                    offset, size);
-      return false;
-    }
-    offset += (uint64_t)got;
-    im_iov_advance (&iov, &n, (size_t)got);
   }
-  zero_rest (iov, n);
+  for (size_t i = 0; i < n; i++)
+    clear_outside (&ranges[i], size);
   return true;
+}
+
+bool
+im_file_preadv (ImFile *file, const struct iovec *iov, size_t n, uint64_t offset,
+                GError **error)
+{
+  ImFileRange range = {.iov = iov, .n = n, .offset = offset};
+  return im_file_read_batch (file, &range, 1, error);
 }
 
 bool
@@ -231,6 +176,8 @@ im_file_pread_nowait (ImFile *file, void *buf, size_t len, uint64_t offset)
 {
   char *to = buf;
   uint64_t size = im_file_size (file);
+  if (im_file_is_direct (file) && offset < size)
+    return false;
   while (len > 0 && offset < size) {
     struct iovec iov = {.iov_base = to, .iov_len = len};
     ssize_t got =

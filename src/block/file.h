@@ -11,26 +11,59 @@
 
 typedef struct ImFile ImFile;
 
-/* Opens PATH with O_RDONLY.  A directory, FIFO, socket or character device is refused
- * without blocking on it.  PATH is kept, made absolute, for messages and relative names.
- */
-ImFile *im_file_open_read_only (const char *path, GError **error);
-
-/* What a write and a flush of a writable file mean; all go through the page cache.
- *                  a write returns      a flush
- *   WRITEBACK      once in the cache    fdatasync
- *   WRITETHROUGH   once durable         fdatasync
- *   UNSAFE         once in the cache    nothing */
+/* What a write and a flush of a writable file mean.
+ *                  through         a write returns             a flush
+ *   WRITEBACK      page cache      once in the cache           fdatasync
+ *   WRITETHROUGH   page cache      once durable                fdatasync
+ *   NONE           O_DIRECT        once the device has it      fdatasync
+ *   DIRECTSYNC     O_DIRECT        once durable                fdatasync
+ *   UNSAFE         page cache      once in the cache           nothing */
 typedef enum {
   IM_CACHE_WRITEBACK,
   IM_CACHE_WRITETHROUGH,
+  IM_CACHE_NONE,
+  IM_CACHE_DIRECTSYNC,
   IM_CACHE_UNSAFE,
 } ImCacheMode;
 
-/* The same with O_RDWR.  Nothing is written by opening. */
+/* How transfers reach the kernel. */
+typedef enum {
+  IM_AIO_THREADS,  /* preadv and pwritev in the caller's thread */
+  IM_AIO_IO_URING, /* all ranges of a batch by one submission */
+  IM_AIO_NATIVE,   /* likewise, by Linux's older calls; of use with O_DIRECT alone */
+} ImAio;
+
+typedef struct {
+  bool writable;
+  ImCacheMode cache;
+  ImAio aio;
+} ImFileMode;
+
+/* Opens PATH, with O_RDONLY or O_RDWR.  A directory, FIFO, socket or character device is
+ * refused without blocking on it.  PATH is kept, made absolute, for messages and relative
+ * names.  Nothing is written by opening.  Requests may have any alignment in every mode.
+ */
+ImFile *im_file_open (const char *path, const ImFileMode *mode, GError **error);
+
+/* The same, the rest of the mode being all defaults. */
+ImFile *im_file_open_read_only (const char *path, GError **error);
 ImFile *im_file_open_writable (const char *path, ImCacheMode cache, GError **error);
 
+/* Makes the file PATH, which must not be there yet, for reading and writing, WRITEBACK.
+ * MODE as in open(2). */
+ImFile *im_file_create (const char *path, mode_t mode, GError **error);
+
+/* Makes a file in FOLDER that has no name and so vanishes with the last reference,
+ * UNSAFE.  Its path is one that tells what it is and leads nowhere. */
+ImFile *im_file_create_temporary (const char *folder, GError **error);
+
+/* Was it made so?  Then nobody will ever read what is left in it. */
+bool im_file_is_temporary (const ImFile *file);
+
 bool im_file_is_writable (const ImFile *file);
+
+/* Is it what ST describes, whatever the names? */
+bool im_file_is_same (const ImFile *file, const struct stat *st);
 
 ImFile *im_file_ref (ImFile *file);
 void im_file_unref (ImFile *file);
@@ -59,10 +92,22 @@ bool im_file_has_holes (const ImFile *file);
  * that turned out shorter than that since it was opened is an I/O error. */
 bool im_file_pread (ImFile *file, void *buf, size_t len, uint64_t offset, GError **error);
 
-/* The same into several buffers; IOV is changed while it works.  N ≤ IM_FILE_IOV_MAX. */
+/* The same into several buffers.  N ≤ IM_FILE_IOV_MAX. */
 #define IM_FILE_IOV_MAX 1024
-bool im_file_preadv (ImFile *file, struct iovec *iov, size_t n, uint64_t offset,
+bool im_file_preadv (ImFile *file, const struct iovec *iov, size_t n, uint64_t offset,
                      GError **error);
+
+/* Bytes of a file, and the buffers that they come from or go to. */
+typedef struct {
+  const struct iovec *iov;
+  size_t n; /* ≤ IM_FILE_IOV_MAX */
+  uint64_t offset;
+} ImFileRange;
+
+/* Reads each of N ranges as im_file_preadv does, all of them under way together where the
+ * engine can.  On failure all buffers are undefined. */
+bool im_file_read_batch (ImFile *file, const ImFileRange *ranges, size_t n,
+                         GError **error);
 
 /* True when all LEN bytes could be read without waiting for the device; false otherwise,
  * and also on any error, with the buffer's contents undefined. */
@@ -74,8 +119,11 @@ bool im_file_pread_nowait (ImFile *file, void *buf, size_t len, uint64_t offset)
 void im_file_find_run (ImFile *file, uint64_t offset, uint64_t len, bool *ret_data,
                        uint64_t *ret_run);
 
-/* How writes and flushes are meant; WRITEBACK where it is not writable. */
-ImCacheMode im_file_cache (const ImFile *file);
+/* Is every write durable when it returns? */
+bool im_file_writes_through (const ImFile *file);
+
+/* Is the page cache passed by, so that every transfer waits for the device? */
+bool im_file_is_direct (const ImFile *file);
 
 /* Makes the file SIZE bytes long where it is shorter; what is added reads as zeros.  A
  * block device has the length it has: ENOSPC. */
@@ -90,9 +138,15 @@ bool im_file_shrink (ImFile *file, uint64_t size, GError **error);
 bool im_file_pwrite (ImFile *file, const void *buf, size_t len, uint64_t offset,
                      bool durable, GError **error);
 
-/* The same from several buffers; IOV is changed while it works.  N ≤ IM_FILE_IOV_MAX. */
-bool im_file_pwritev (ImFile *file, struct iovec *iov, size_t n, uint64_t offset,
+/* The same from several buffers.  N ≤ IM_FILE_IOV_MAX. */
+bool im_file_pwritev (ImFile *file, const struct iovec *iov, size_t n, uint64_t offset,
                       bool durable, GError **error);
+
+/* Writes each of N ranges, none of which overlap, as im_file_pwritev does, all of them
+ * under way together where the engine can.  On failure any of them may have been written.
+ */
+bool im_file_write_batch (ImFile *file, const ImFileRange *ranges, size_t n, bool durable,
+                          GError **error);
 
 /* Makes [OFFSET, OFFSET + LENGTH), inside im_file_size, read as zeros.  MAY_UNMAP: it may
  * become a hole.  FAST: ENOTSUP where that would mean writing zeros out. */

@@ -33,9 +33,8 @@ others_hold (int fd, off_t at)
 static bool
 refuse (const char *what, unsigned permission, GError **error)
 {
-  g_set_error (error, IM_ERROR, IM_ERROR_LOCKED,
-               "is in use: another process %s \"%s\" (-U reads it all the same)", what,
-               permission_names[permission]);
+  g_set_error (error, IM_ERROR, IM_ERROR_LOCKED, "is in use: another process %s \"%s\"",
+               what, permission_names[permission]);
   return false;
 }
 

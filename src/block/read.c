@@ -47,16 +47,27 @@ joins (const ImExtent *first, uint64_t end, const ImExtent *next)
          next->at - end <= GAP_MAX;
 }
 
-/* Reads the FILE extents from index I on that lie close together as one transfer; returns
- * the index behind the last one that was, or 0 on failure. */
-static size_t
-read_span (const Batch *batch, size_t i, GError **error)
-{
-  static _Thread_local uint8_t dropped[GAP_MAX];
+/* FILE extents on their way into transfers: those that lie close together in one file are
+ * one span, and spans of one file go to it together. */
+typedef struct {
+  ImFile *file;
   struct iovec iov[2 * EXTENTS];
+  size_t used; /* of iov */
+  ImFileRange spans[EXTENTS];
+  size_t n;
+} Spans;
+
+/* Makes the FILE extents from index I on that lie close together one more span; returns
+ * the index behind the last one that was. */
+static size_t
+add_span (Spans *spans, const Batch *batch, size_t i)
+{
+  static _Thread_local _Alignas(4096) uint8_t dropped[GAP_MAX];
   const ImExtent *first = &batch->extents[i];
+  ImFileRange *span = &spans->spans[spans->n++];
+  struct iovec *iov = spans->iov + spans->used;
   uint64_t end = first->at;
-  size_t n = 0;
+  *span = (ImFileRange){.iov = iov, .offset = first->at};
   for (; i < batch->n; i++) {
     const ImExtent *extent = &batch->extents[i];
     if (extent->kind != IM_EXTENT_FILE)
@@ -64,27 +75,42 @@ read_span (const Batch *batch, size_t i, GError **error)
     if (!joins (first, end, extent))
       break;
     if (extent->at > end)
-      iov[n++] = (struct iovec){.iov_base = dropped, .iov_len = extent->at - end};
-    iov[n++] =
+      iov[span->n++] = (struct iovec){.iov_base = dropped, .iov_len = extent->at - end};
+    iov[span->n++] =
         (struct iovec){.iov_base = target (batch, extent), .iov_len = extent->length};
     end = extent->at + extent->length;
   }
-  return im_file_preadv (first->file, iov, n, first->at, error) ? i : 0;
+  spans->used += span->n;
+  return i;
+}
+
+static bool
+read_spans (Spans *spans, GError **error)
+{
+  bool ok =
+      spans->n == 0 || im_file_read_batch (spans->file, spans->spans, spans->n, error);
+  spans->n = spans->used = 0;
+  return ok;
 }
 
 static bool
 read_files (const Batch *batch, GError **error)
 {
+  Spans spans;
+  spans.file = NULL;
+  spans.n = spans.used = 0;
   for (size_t i = 0; i < batch->n;) {
-    if (batch->extents[i].kind != IM_EXTENT_FILE) {
+    const ImExtent *extent = &batch->extents[i];
+    if (extent->kind != IM_EXTENT_FILE) {
       i++;
       continue;
     }
-    i = read_span (batch, i, error);
-    if (i == 0)
+    if (extent->file != spans.file && !read_spans (&spans, error))
       return false;
+    spans.file = extent->file;
+    i = add_span (&spans, batch, i);
   }
-  return true;
+  return read_spans (&spans, error);
 }
 
 static ImChunkRead

@@ -28,7 +28,11 @@ check_change (ImBlock *block, const void *buf, uint64_t length, uint64_t offset,
 static ImWriteFlags
 allowed (const ImBlock *block, ImWriteFlags flags)
 {
-  return block->policy.pass_discards ? flags : flags & ~(unsigned)IM_WRITE_MAY_UNMAP;
+  if (!block->policy.pass_discards)
+    flags &= ~(unsigned)IM_WRITE_MAY_UNMAP;
+  if (block->policy.ignore_flushes)
+    flags &= ~(unsigned)IM_WRITE_FUA;
+  return flags;
 }
 
 static bool
@@ -44,7 +48,7 @@ detects_zeros (const ImBlock *block, const void *buf, size_t len, ImWriteFlags *
   if (block->policy.detect_zeroes == IM_DETECT_ZEROES_OFF || !is_all_zeros (buf, len))
     return false;
   if (block->policy.detect_zeroes == IM_DETECT_ZEROES_UNMAP)
-    *flags = allowed (block, *flags | IM_WRITE_MAY_UNMAP);
+    *flags |= IM_WRITE_MAY_UNMAP;
   return true;
 }
 
@@ -57,8 +61,8 @@ im_block_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
   if (len == 0)
     return true;
   if (detects_zeros (block, buf, len, &flags))
-    return block->ops->write_zeroes (block, offset, len, flags, error);
-  return block->ops->pwrite (block, buf, len, offset, flags, error);
+    return block->ops->write_zeroes (block, offset, len, allowed (block, flags), error);
+  return block->ops->pwrite (block, buf, len, offset, allowed (block, flags), error);
 }
 
 bool
@@ -81,5 +85,6 @@ im_block_discard (ImBlock *block, uint64_t offset, uint64_t length, GError **err
 bool
 im_block_flush (ImBlock *block, GError **error)
 {
-  return !block->writable || block->ops->flush (block, error);
+  return !block->writable || block->policy.ignore_flushes ||
+         block->ops->flush (block, error);
 }

@@ -9,6 +9,8 @@ int im_form_mount (const ImOptions *options);
 int im_form_nbd (const ImOptions *options);
 int im_form_list (const ImOptions *options);
 int im_form_info (const ImOptions *options);
+int im_form_extract (const ImOptions *options);
+int im_form_verify (const ImOptions *options);
 int im_form_unmount (const ImOptions *options);
 
 /* Prints "imgmount: IMAGE: " and ERROR's text; returns EXIT_FAILURE. */

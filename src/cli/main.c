@@ -34,9 +34,11 @@ print_help (void)
 static int
 print_version (void)
 {
-  printf ("imgmount %s (fuse %s, nbd %s, libdeflate %s, zstd %s, json %s)\n",
+  printf ("imgmount %s (fuse %s, nbd %s, libdeflate %s, zstd %s, io_uring %s, libaio %s, "
+          "json %s)\n",
           IMGMOUNT_VERSION, HAVE_FUSE ? "yes" : "no", HAVE_NBD ? "yes" : "no",
           HAVE_LIBDEFLATE ? "yes" : "no", HAVE_ZSTD ? "yes" : "no",
+          HAVE_IO_URING ? "yes" : "no", HAVE_LIBAIO ? "yes" : "no",
           HAVE_JSON ? "yes" : "no");
   return EXIT_SUCCESS;
 }
@@ -61,6 +63,10 @@ run (const ImOptions *options)
     return im_form_list (options);
   case IM_FORM_INFO:
     return im_form_info (options);
+  case IM_FORM_EXTRACT:
+    return im_form_extract (options);
+  case IM_FORM_VERIFY:
+    return im_form_verify (options);
   case IM_FORM_UNMOUNT:
     return im_form_unmount (options);
   case IM_FORM_HELP:

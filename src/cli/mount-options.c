@@ -70,6 +70,20 @@ set_snapshot (ImOptions *options, const char *value, GError **error)
 }
 
 static bool
+set_temporary (ImOptions *options, const char *value, GError **error)
+{
+  options->temporary = true;
+  return true;
+}
+
+static bool
+set_overlay (ImOptions *options, const char *value, GError **error)
+{
+  options->overlay = g_intern_string (value);
+  return true;
+}
+
+static bool
 set_backing (ImOptions *options, const char *value, GError **error)
 {
   options->backing = g_intern_string (value);
@@ -90,6 +104,8 @@ static const struct {
     {"sector-size", true, set_sector_size},
     {"format", true, set_format},
     {"load-snapshot", true, set_snapshot},
+    {"snapshot", false, set_temporary},
+    {"overlay", true, set_overlay},
     {"backing", true, set_backing},
 };
 
@@ -138,5 +154,5 @@ im_mount_options_apply (ImOptions *options, GError **error)
   g_ptr_array_add (kept, NULL);
   g_free (options->mount_options);
   options->mount_options = kept->len > 1 ? g_strjoinv (",", (char **)kept->pdata) : NULL;
-  return true;
+  return im_options_check (options, error);
 }

@@ -11,6 +11,7 @@ typedef enum {
   IM_OPTION_NUMBER, /* a uint64_t between minimum and maximum */
   IM_OPTION_SIZE,   /* a uint64_t, with a suffix */
   IM_OPTION_CHOICE, /* a uint64_t becomes the value of one of `choices` */
+  IM_OPTION_PRESET, /* a uint64_t becomes `preset`; a choice under another name */
   IM_OPTION_FORM,   /* chooses the form in `forms` */
   IM_OPTION_O,      /* -o, whose meaning hangs on the form */
 } ImOptionKind;
@@ -29,6 +30,7 @@ typedef struct {
   unsigned forms;                /* ImForm bits where it is allowed */
   uint64_t minimum, maximum;     /* NUMBER */
   const ImOptionChoice *choices; /* CHOICE */
+  uint64_t preset;               /* PRESET */
   const char *argument;          /* what --help calls it; NULL: takes none */
   const char *help;              /* one line; NULL: an entry that another one explains */
 } ImOptionEntry;

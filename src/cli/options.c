@@ -70,14 +70,21 @@ take_number (const ImOptionEntry *entry, const char *value, void *field, GError 
   return true;
 }
 
-/* Choices are made at most once; ENTRY has been added to those used already. */
+/* Choices are made at most once, by whatever name; ENTRY has been added to those used
+ * already. */
 static bool
 check_once (const Reading *reading, const ImOptionEntry *entry, GError **error)
 {
-  unsigned uses = 0;
-  for (guint i = 0; i < reading->used->len; i++)
-    uses += reading->used->pdata[i] == entry;
-  return uses == 1 || usage (error, "--%s is given more than once", entry->name);
+  for (guint i = 0; i + 1 < reading->used->len; i++) {
+    const ImOptionEntry *earlier = reading->used->pdata[i];
+    if (earlier == entry)
+      return usage (error, "--%s is given more than once", entry->name);
+    if (earlier->kind == IM_OPTION_CHOICE || earlier->kind == IM_OPTION_PRESET)
+      if (earlier->field == entry->field)
+        return usage (error, "--%s and --%s exclude each other", earlier->name,
+                      entry->name);
+  }
+  return true;
 }
 
 static bool
@@ -114,11 +121,16 @@ take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **
     return take_number (entry, value, field, error);
   case IM_OPTION_CHOICE:
     return check_once (reading, entry, error) && take_choice (entry, value, field, error);
+  case IM_OPTION_PRESET:
+    *(uint64_t *)field = entry->preset;
+    return check_once (reading, entry, error);
   case IM_OPTION_SIZE: {
     g_autofree char *name = display_name (entry);
     return im_parse_size (value, name, field, error);
   }
   case IM_OPTION_FORM:
+    if (entry->argument)
+      *(const char **)field = value;
     return choose_form (reading, entry, error);
   case IM_OPTION_O:
     g_ptr_array_add (reading->o_values, (void *)value);
@@ -198,6 +210,10 @@ form_title (ImForm form)
     return "with --list";
   case IM_FORM_INFO:
     return "with --info";
+  case IM_FORM_EXTRACT:
+    return "with --extract";
+  case IM_FORM_VERIFY:
+    return "with --verify";
   case IM_FORM_UNMOUNT:
     return "with --unmount";
   default:
@@ -258,13 +274,24 @@ check_sector_size (uint64_t size, GError **error)
       error, "--sector-size: %" G_GUINT64_FORMAT " is not 512, 1024, 2048 or 4096", size);
 }
 
-static bool
-check_combinations (const ImOptions *options, GError **error)
+bool
+im_options_check (const ImOptions *options, GError **error)
 {
   if (options->partition && (options->offset || options->size))
     return usage (error, "--partition and --offset or --size exclude each other");
+  if (options->temporary && options->overlay)
+    return usage (error, "--snapshot and --overlay exclude each other");
+  /* FILE would then mean something else to the next who opens it. */
+  if (options->overlay && options->backing && strcmp (options->backing, "none") == 0)
+    return usage (error, "--overlay and --backing=none exclude each other");
   if (options->socket && options->socket[0] != '/')
     return usage (error, "--socket: '%s' is not an absolute path", options->socket);
+  if (options->form == IM_FORM_EXTRACT && !options->output)
+    return usage (error, "--extract needs --output (-O FILE, or -O - for standard "
+                         "output)");
+  if (options->aio == IM_AIO_NATIVE && options->cache != IM_CACHE_NONE &&
+      options->cache != IM_CACHE_DIRECTSYNC)
+    return usage (error, "--aio=native needs --cache=none or --cache=directsync");
   if (options->fork && options->foreground)
     return usage (error, "--fork and --foreground exclude each other");
   return check_sector_size (options->sector_size, error);
@@ -281,8 +308,7 @@ settle (Reading *reading, char **operands, int n, GError **error)
     return true;
   }
   return check_forms (reading, error) && settle_o (reading, error) &&
-         take_operands (options, operands, n, error) &&
-         check_combinations (options, error);
+         take_operands (options, operands, n, error) && im_options_check (options, error);
 }
 
 ImOptions *
@@ -374,6 +400,8 @@ im_options_help (void)
       "  imgmount --nbd [OPTION...] IMAGE         over NBD\n"
       "  imgmount --list [--json] IMAGE           the partition table\n"
       "  imgmount --info [--json] IMAGE           what is known of the image\n"
+      "  imgmount --extract WHAT -O FILE IMAGE    copy out disk, p1, gaps/…\n"
+      "  imgmount --verify IMAGE                  check what the image stores twice\n"
       "  imgmount --unmount MOUNTPOINT\n");
   append_section (text, "What to do:", is_form);
   append_section (text, "Options:", is_common);

@@ -15,6 +15,8 @@ typedef enum {
   IM_FORM_HELP = 1 << 5,
   IM_FORM_VERSION = 1 << 6,
   IM_FORM_FORMATS = 1 << 7, /* -f help */
+  IM_FORM_EXTRACT = 1 << 8,
+  IM_FORM_VERIFY = 1 << 9,
 } ImForm;
 
 typedef struct {
@@ -29,16 +31,26 @@ typedef struct {
   uint64_t offset, size; /* size 0: up to the end */
   uint64_t sector_size;  /* 0: find out */
   const char *snapshot;  /* -l, unparsed */
+  bool temporary;        /* -s: writes vanish */
+  const char *overlay;   /* --overlay: writes go there */
   const char *backing;   /* --backing, unparsed */
   bool force_share;
   uint64_t metadata_cache, chunk_cache;
   const char *log;
   uint64_t cache;         /* ImCacheMode */
+  uint64_t aio;           /* ImAio */
   uint64_t discard;       /* 0: ignore, 1: unmap */
   uint64_t detect_zeroes; /* ImDetectZeroes */
   bool foreground;
   uint64_t verbosity;
   bool json;
+  bool gaps;
+
+  /* EXTRACT */
+  const char *extract; /* disk, pN, gaps/… */
+  const char *output;
+  const char *digests; /* unparsed; NULL: all */
+  bool force;
 
   char *mount_options; /* -o of the MOUNT form, all joined by commas; owned */
 
@@ -58,6 +70,8 @@ typedef struct {
 /* Parses and checks ARGV, whose order it changes.  PROGRAM is the name that it was called
  * by.  Errors are IM_ERROR_USAGE. */
 ImOptions *im_options_parse (const char *program, int argc, char **argv, GError **error);
+/* What goes together; done by parsing, and to be done again after a change. */
+bool im_options_check (const ImOptions *options, GError **error);
 void im_options_free (ImOptions *options);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImOptions, im_options_free)
 

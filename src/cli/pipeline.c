@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "partition/gaps.h"
 #include "report/report.h"
 
 /* -l: ID_OR_NAME, or snapshot.id=…,snapshot.name=….  The parts live in *RET_PARTS. */
@@ -50,6 +51,20 @@ serves (const ImOptions *options)
   return options->form == IM_FORM_MOUNT || options->form == IM_FORM_NBD;
 }
 
+/* -r wins over everything that writes, and -l implies it. */
+static bool
+may_write (const ImOptions *options)
+{
+  return serves (options) && !options->read_only && !options->snapshot;
+}
+
+/* Do writes go elsewhere than to the image? */
+static bool
+has_overlay (const ImOptions *options)
+{
+  return may_write (options) && (options->temporary || options->overlay);
+}
+
 /* Only looking does no harm while another process writes, which may be ourselves: what is
  * shown may then be a little old, and one line says so. */
 static ImImage *
@@ -76,21 +91,26 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
   g_auto (GStrv) parts = NULL;
   ImOpenOptions open = {.format = options->format,
                         .force_share = options->force_share,
-                        .writable =
-                            serves (options) && !options->read_only && !options->snapshot,
-                        .cache = (ImCacheMode)options->cache};
+                        .writable = may_write (options) && !has_overlay (options),
+                        .cache = (ImCacheMode)options->cache,
+                        .aio = (ImAio)options->aio};
   parse_backing (options->backing, &open);
   if (options->snapshot && !parse_snapshot (options->snapshot, &open, &parts, error))
     return false;
   pipeline->shared = im_resources_new (options->metadata_cache, options->chunk_cache);
-  pipeline->image = serves (options)
-                        ? im_image_open (options->image, &open, pipeline->shared, error)
-                        : look_at_image (pipeline, options, &open, error);
-  if (!pipeline->image)
+  bool looks = options->form == IM_FORM_LIST || options->form == IM_FORM_INFO;
+  pipeline->image = looks
+                        ? look_at_image (pipeline, options, &open, error)
+                        : im_image_open (options->image, &open, pipeline->shared, error);
+  ImFileMode mode = {.writable = true, .cache = open.cache, .aio = open.aio};
+  if (!pipeline->image ||
+      (has_overlay (options) && !im_image_add_overlay (pipeline->image, options->overlay,
+                                                       &mode, pipeline->shared, error)))
     return false;
   pipeline->image->disk->policy =
       (ImWritePolicy){.pass_discards = options->discard,
-                      .detect_zeroes = (ImDetectZeroes)options->detect_zeroes};
+                      .detect_zeroes = (ImDetectZeroes)options->detect_zeroes,
+                      .ignore_flushes = options->temporary};
   return true;
 }
 
@@ -122,9 +142,7 @@ im_pipeline_open (const ImOptions *options, GError **error)
   if (!open_image (pipeline, options, error) || !choose_disk (pipeline, options, error))
     return NULL;
   pipeline->table =
-      im_partition_table_read (pipeline->disk, (uint32_t)options->sector_size, error);
-  if (!pipeline->table)
-    return NULL;
+      im_partition_table_read (pipeline->disk, (uint32_t)options->sector_size);
   return g_steal_pointer (&pipeline);
 }
 
@@ -209,6 +227,27 @@ add_partition (ImPipeline *pipeline, const ImPartition *partition, GError **erro
   return true;
 }
 
+/* What no partition has, by first sector and number of sectors. */
+static bool
+add_gaps (ImPipeline *pipeline, GError **error)
+{
+  g_autoptr (GArray) gaps = im_partition_gaps (pipeline->table);
+  for (guint i = 0; i < gaps->len; i++) {
+    const ImGap *gap = &g_array_index (gaps, ImGap, i);
+    g_autofree char *size = im_format_size (gap->size);
+    g_autofree char *description = g_strdup_printf ("in no partition, %s", size);
+    g_autofree char *name = g_strdup_printf (
+        "gaps/%" G_GUINT64_FORMAT "-%" G_GUINT64_FORMAT, gap->first_lba, gap->sectors);
+    g_autoptr (ImBlock) block =
+        im_slice_new (pipeline->disk, gap->offset, gap->size, error);
+    if (!block)
+      return false;
+    im_export_set_add_block (pipeline->set, IM_EXPORT_GAP, name, description, block,
+                             gap->offset);
+  }
+  return true;
+}
+
 /* info.json, anew at each open. */
 static char *
 render_info (void *data)
@@ -232,7 +271,8 @@ add_disk_and_partitions (ImPipeline *pipeline, const ImOptions *options, GError 
         !add_partition (pipeline, partition, error))
       return false;
   }
-  return true;
+  return !(options->gaps || options->form == IM_FORM_EXTRACT) ||
+         add_gaps (pipeline, error);
 }
 
 bool

@@ -10,12 +10,13 @@
 typedef enum {
   IM_EXPORT_DISK, /* the whole disk (or the one that -P and --offset put in its place) */
   IM_EXPORT_PARTITION, /* p1, p2, … */
+  IM_EXPORT_GAP,       /* gaps/2048-63: what no partition has */
 } ImExportKind;
 
 /* One disk or partition. */
 typedef struct {
   ImExportKind kind;
-  char *name;        /* "disk", "p1"; a plain file name, valid UTF-8 */
+  char *name;        /* "disk", "p1"; "gaps/2048-63", in a folder; valid UTF-8 */
   char *description; /* for people; may be NULL */
   ImBlock *block;    /* a reference */
   uint64_t offset;   /* of its first byte on the disk */

@@ -37,9 +37,16 @@ struct ImOpenContext {
                         GError **error);
 };
 
+/* A new image: an empty disk over a parent, as it is to be made. */
+typedef struct {
+  uint64_t size;              /* of the disk, bytes */
+  const char *backing_name;   /* the parent, as the new image is to name it */
+  const char *backing_format; /* what QEMU calls the parent's format */
+} ImNewImage;
+
 typedef struct {
   const char *name;        /* for -f */
-  const char *alias;       /* another name that -f takes, or NULL */
+  const char *alias;       /* what QEMU calls it where that is another name, else NULL */
   const char *description; /* one line for -f help */
   /* True when the signature is there, whether or not the rest holds.  NULL: never
    * probed.  A pure function. */
@@ -47,9 +54,20 @@ typedef struct {
   /* Opens.  FILE is borrowed; the driver takes its own reference.  Nothing is written.
    * Errors name field, value and bound; the caller prefixes the path. */
   ImBlock *(*open) (ImFile *file, const ImOpenContext *context, GError **error);
+  /* Makes FILE, which is new, empty, writable and nobody else's, an image as NEW says.
+   * Its disk may be larger than NEW's by less than 512 bytes.  On success all of it is
+   * durable; before that, nothing takes FILE for an image.  NULL: cannot. */
+  bool (*create) (ImFile *file, const ImNewImage *new_image, GError **error);
   bool writable;      /* writes where FILE is writable; otherwise FILE never is */
   bool has_snapshots; /* understands the snapshot fields of the context */
 } ImFormat;
+
+/* QEMU's name of it, which other images record. */
+static inline const char *
+im_format_qemu_name (const ImFormat *format)
+{
+  return format->alias ? format->alias : format->name;
+}
 
 /* All formats, in the order in which they are probed, ended by NULL. */
 const ImFormat *const *im_formats (void);

@@ -74,19 +74,14 @@ im_fuse_channel_buffer (void)
   return current->buffer;
 }
 
-static ssize_t
-channel_writev (int fd, struct iovec *iov, int count, void *userdata)
+ssize_t
+im_fuse_channel_writev (const struct iovec *iov, int n)
 {
-  return writev (current->fd, iov, count);
+  return writev (current->fd, iov, n);
 }
 
-static ssize_t
-channel_read (int fd, void *buf, size_t length, void *userdata)
+ssize_t
+im_fuse_channel_read (void *buf, size_t length)
 {
   return read (current->fd, buf, length);
 }
-
-const struct fuse_custom_io im_fuse_channel_io = {
-    .writev = channel_writev,
-    .read = channel_read,
-};

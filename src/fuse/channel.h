@@ -3,10 +3,10 @@
  * requests and replies queue apart from those of other threads, and a buffer. */
 #pragma once
 
-#include <fuse_lowlevel.h>
 #include <glib.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/uio.h>
 
 /* The greatest read and write that the kernel asks for (256 pages). */
 #define IM_FUSE_MAX_READ  (1024u * 1024)
@@ -27,5 +27,7 @@ ImFuseChannel *im_fuse_channel_used (void);
 /* The calling thread's page-aligned buffer of IM_FUSE_MAX_READ bytes. */
 void *im_fuse_channel_buffer (void);
 
-/* The functions through which libfuse does its I/O: the calling thread's channel. */
-extern const struct fuse_custom_io im_fuse_channel_io;
+/* One reply to, and one request from, the kernel: through the calling thread's channel.
+ */
+ssize_t im_fuse_channel_writev (const struct iovec *iov, int n);
+ssize_t im_fuse_channel_read (void *buf, size_t length);

@@ -4,6 +4,7 @@
 
 #include "fuse/coherence.h"
 #include "fuse/measure.h"
+#include "fuse/passthrough.h"
 #include "fuse/tree.h"
 #include <fuse_lowlevel.h>
 
@@ -12,10 +13,11 @@ typedef struct {
   const ImFuseTree *tree;
   ImFuseMeasure *measure; /* NULL: sizes stay estimates */
   struct fuse_session *session;
-  ImFuseCoherence *coherence; /* NULL: nothing can be written */
-  atomic_bool initialised;    /* INIT has come */
-  atomic_bool aborting;       /* long searches give up */
-  atomic_uint complaints;     /* errors logged so far */
+  ImFuseCoherence *coherence;     /* NULL: nothing can be written */
+  ImFusePassthrough *passthrough; /* NULL: the kernel asks us for every byte */
+  atomic_bool initialised;        /* INIT has come */
+  atomic_bool aborting;           /* long searches give up */
+  atomic_uint complaints;         /* errors logged so far */
 } ImFuseServer;
 
 ImFuseServer *im_fuse_server_of (fuse_req_t req);

@@ -56,6 +56,31 @@ log_libfuse (enum fuse_log_level level, const char *format, va_list arguments)
     im_log_verbose (2, "%s", text);
 }
 
+/* What libfuse does its I/O through. */
+static ssize_t
+write_reply (int fd, struct iovec *iov, int n, void *userdata)
+{
+  ImFuseServer *server = userdata;
+  if (server->passthrough)
+    im_fuse_passthrough_amend (server->passthrough, iov, n);
+  return im_fuse_channel_writev (iov, n);
+}
+
+static ssize_t
+read_request (int fd, void *buf, size_t length, void *userdata)
+{
+  ImFuseServer *server = userdata;
+  ssize_t got = im_fuse_channel_read (buf, length);
+  if (server->passthrough && got > 0)
+    im_fuse_passthrough_see (server->passthrough, buf, (size_t)got);
+  return got;
+}
+
+static const struct fuse_custom_io session_io = {
+    .writev = write_reply,
+    .read = read_request,
+};
+
 /* libfuse's side, which then owns the mount's descriptor. */
 static struct fuse_session *
 new_libfuse_session (ImFuseSession *session, bool allow_root, GError **error)
@@ -72,8 +97,7 @@ new_libfuse_session (ImFuseSession *session, bool allow_root, GError **error)
   struct fuse_session *fuse =
       fuse_session_new (&args, &ops, sizeof ops, &session->server);
   fuse_opt_free_args (&args);
-  if (fuse &&
-      fuse_session_custom_io (fuse, &im_fuse_channel_io, session->mount.fd) == 0) {
+  if (fuse && fuse_session_custom_io (fuse, &session_io, session->mount.fd) == 0) {
     session->mount.fd = -1;
     session->server.session = fuse;
     return fuse;
@@ -108,6 +132,7 @@ im_fuse_session_new (const ImExportSet *set, const ImFuseOptions *options, GErro
   pthread_cond_init (&session->changed, NULL);
   if (!mount_session (session, set, options, error))
     return NULL;
+  session->server.passthrough = im_fuse_passthrough_new (set);
   session->fuse = new_libfuse_session (session, session->mount.allow_root, error);
   if (!session->fuse)
     return NULL;
@@ -135,6 +160,7 @@ im_fuse_session_free (ImFuseSession *session)
   im_fuse_mount_clear (&session->mount);
   g_clear_pointer (&session->server.coherence, im_fuse_coherence_free);
   g_clear_pointer (&session->server.measure, im_fuse_measure_free);
+  g_clear_pointer (&session->server.passthrough, im_fuse_passthrough_free);
   g_clear_pointer (&session->tree, im_fuse_tree_free);
   pthread_cond_destroy (&session->changed);
   pthread_mutex_destroy (&session->lock);
@@ -336,6 +362,9 @@ im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), void *d
     return false;
   }
   im_fuse_mount_raise_read_ahead (&session->mount);
+  if (session->server.passthrough)
+    im_fuse_passthrough_start (session->server.passthrough,
+                               fuse_session_fd (session->fuse));
   unsigned n = count_threads ();
   g_autofree Worker *workers = g_new0 (Worker, n);
   n = start_workers (session, workers, n, error);

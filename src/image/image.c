@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Opening an image: its file and lock, its format, and the parents that it names. */
 #include "image/image.h"
-#include "base/bytes.h"
 #include "base/error.h"
-#include "block/lock.h"
 #include "formats/raw.h"
 #include "image/guard.h"
+#include "image/opening.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,15 +20,27 @@ struct Opening {
   unsigned depth;
 };
 
-/* Reading consistent data, and writing where FILE can, while nobody else writes. */
+/* The lock that FILE needs, if any is to be taken. */
 static bool
 lock (ImFile *file, const ImOpenOptions *options, GError **error)
 {
-  if (options->force_share || im_file_fd (file) < 0)
+  if (options->force_share)
     return true;
-  unsigned changes = 1u << IM_LOCK_WRITE | 1u << IM_LOCK_RESIZE;
-  unsigned used = 1u << IM_LOCK_READ | (im_file_is_writable (file) ? changes : 0);
-  return im_lock_image (im_file_fd (file), used, changes, error);
+  if (im_image_lock (file, error))
+    return true;
+  if (error && g_error_matches (*error, IM_ERROR, IM_ERROR_LOCKED)) {
+    g_autofree char *text = (*error)->message;
+    (*error)->message = g_strconcat (text, " (-U reads it all the same)", NULL);
+  }
+  return false;
+}
+
+static ImFile *
+open_with (const char *path, bool writable, const ImOpenOptions *options, GError **error)
+{
+  const ImFileMode mode = {
+      .writable = writable, .cache = options->cache, .aio = options->aio};
+  return im_file_open (path, &mode, error);
 }
 
 /* Is ERROR of opening for writing a reason to open for reading instead? */
@@ -51,38 +62,22 @@ is_protected (const ImFile *file)
 
 /* For writing where that can be. */
 static ImFile *
-open_writable (const char *path, ImCacheMode cache, GError **error)
+open_writable (const char *path, const ImOpenOptions *options, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  g_autoptr (ImFile) file = im_file_open_writable (path, cache, &failure);
+  g_autoptr (ImFile) file = open_with (path, true, options, &failure);
   if (file ? is_protected (file) : may_be_read_only (failure))
-    return im_file_open_read_only (path, error);
+    return open_with (path, false, options, error);
   if (!file)
     g_propagate_error (error, g_steal_pointer (&failure));
   return g_steal_pointer (&file);
 }
 
 static const ImFormat *
-probe (ImFile *file, GError **error)
-{
-  uint8_t head[IM_PROBE_HEAD], tail[IM_PROBE_TAIL];
-  uint64_t size = im_file_size (file);
-  ImProbeInput input = {.head = head,
-                        .head_len = (size_t)im_min (size, IM_PROBE_HEAD),
-                        .tail = tail,
-                        .tail_len = (size_t)im_min (size, IM_PROBE_TAIL),
-                        .file_size = size};
-  if (!im_file_pread (file, head, input.head_len, 0, error) ||
-      !im_file_pread (file, tail, input.tail_len, size - input.tail_len, error))
-    return NULL;
-  return im_format_probe (&input);
-}
-
-static const ImFormat *
 choose_format (ImFile *file, const char *name, GError **error)
 {
   if (!name)
-    return probe (file, error);
+    return im_image_probe (file, error);
   const ImFormat *format = im_format_by_name (name);
   if (!format)
     g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
@@ -94,10 +89,8 @@ choose_format (ImFile *file, const char *name, GError **error)
 static bool
 is_open_already (const ImFile *file, const Opening *child)
 {
-  const struct stat *st = im_file_stat (file);
   for (const Opening *o = child; o; o = o->child) {
-    const struct stat *other = im_file_stat (o->file);
-    if (st->st_dev == other->st_dev && st->st_ino == other->st_ino)
+    if (im_file_is_same (file, im_file_stat (o->file)))
       return true;
   }
   return false;
@@ -165,16 +158,6 @@ check_other (const ImFile *file, const Opening *opening, GError **error)
   return false;
 }
 
-/* NAME as FROM means it.  Caller frees. */
-static char *
-resolve_name (ImFile *from, const char *name)
-{
-  if (g_path_is_absolute (name))
-    return g_strdup (name);
-  g_autofree char *folder = g_path_get_dirname (im_file_path (from));
-  return g_build_filename (folder, name, NULL);
-}
-
 /* Is PATH, with all links resolved, below the folder that --backing names? */
 static bool
 check_under (const char *path, const char *folder, GError **error)
@@ -198,13 +181,13 @@ open_named (const Opening *opening, ImFile *from, const char *name, bool writabl
             GError **error)
 {
   const ImOpenOptions *options = opening->options;
-  g_autofree char *path = resolve_name (from, name);
+  g_autofree char *path = im_image_resolve_name (from, name);
   g_autoptr (ImFile) file = NULL;
   bool ok = options->backing != IM_BACKING_UNDER ||
             check_under (path, options->backing_dir, error);
   if (ok)
-    file = writable ? open_writable (path, options->cache, error)
-                    : im_file_open_read_only (path, error);
+    file = writable ? open_writable (path, options, error)
+                    : open_with (path, false, options, error);
   ok = file && (!im_file_is_writable (file) || check_other (file, opening, error)) &&
        lock (file, options, error);
   if (!ok)
@@ -249,7 +232,7 @@ static ImFile *
 open_for_writing (ImImage *image, const ImOpenOptions *options, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  g_autoptr (ImFile) file = im_file_open_writable (image->path, options->cache, &failure);
+  g_autoptr (ImFile) file = open_with (image->path, true, options, &failure);
   if (!file) {
     if (may_be_read_only (failure))
       image->read_only_because = g_strdup ("it cannot be opened for writing");
@@ -278,7 +261,7 @@ open_own_file (ImImage *image, const ImOpenOptions *options, GError **error)
       return false;
   }
   if (!image->file)
-    image->file = im_file_open_read_only (image->path, error);
+    image->file = open_with (image->path, false, options, error);
   if (!image->file || !lock (image->file, options, error))
     return false;
   /* Also where it was found before: the name may lead elsewhere by now. */
@@ -304,22 +287,33 @@ open_once (const char *path, const ImOpenOptions *options, const ImResources *sh
   return g_steal_pointer (&image);
 }
 
+/* The image for reading alone, though writing was asked for. */
+static ImImage *
+open_read_only (const char *path, const ImOpenOptions *options, const char *because,
+                const ImResources *shared, GError **error)
+{
+  ImOpenOptions reading = *options;
+  reading.writable = false;
+  ImImage *image = open_once (path, &reading, shared, error);
+  if (image)
+    image->read_only_because = g_strdup (because);
+  return image;
+}
+
 ImImage *
 im_image_open (const char *path, const ImOpenOptions *options, const ImResources *shared,
                GError **error)
 {
+  /* Without locks nobody would know of us: two writers would ruin the image. */
+  if (options->writable && options->force_share)
+    return open_read_only (path, options, "-U takes no lock", shared, error);
   g_autoptr (ImImage) image = open_once (path, options, shared, error);
   if (!image || !im_file_is_writable (image->file) || image->disk->writable)
     return g_steal_pointer (&image);
   /* The format can be written, this image not: nothing of it stays open for writing. */
-  ImOpenOptions reading = *options;
-  reading.writable = false;
   g_autofree char *because = g_strdup (image->disk->read_only_because);
   g_clear_pointer (&image, im_image_free);
-  image = open_once (path, &reading, shared, error);
-  if (image)
-    image->read_only_because = g_steal_pointer (&because);
-  return g_steal_pointer (&image);
+  return open_read_only (path, options, because, shared, error);
 }
 
 void

@@ -17,7 +17,8 @@ typedef struct {
   const char *backing_dir; /* IM_BACKING_UNDER */
   bool force_share;        /* -U: take no locks, mind nobody's */
   bool writable;           /* open for writing where that can be done at all */
-  ImCacheMode cache;       /* of the image's own file; parents are only read */
+  ImCacheMode cache;       /* of all files; parents are only read */
+  ImAio aio;
 } ImOpenOptions;
 
 /* One opened image: what its path led to. */
@@ -26,7 +27,8 @@ typedef struct {
   ImFile *file;
   const ImFormat *format; /* what it turned out to be */
   bool probed;            /* found by probing, not by -f */
-  ImBlock *disk;
+  ImBlock
+      *disk; /* an overlay's, where there is one; the image's own is its parent then */
   char *read_only_because; /* wanted writable, and is not: why; else NULL */
 } ImImage;
 
@@ -37,6 +39,13 @@ ImImage *im_image_open (const char *path, const ImOpenOptions *options,
                         const ImResources *shared, GError **error);
 void im_image_free (ImImage *image);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImImage, im_image_free)
+
+/* From now on writes go to a qcow2 overlay above IMAGE, which was opened for reading: the
+ * file PATH, which is made, or continued where it is there already and its parent is
+ * IMAGE, as IMAGE was opened; or a file without a name in TMPDIR or /var/tmp, where PATH
+ * is NULL.  MODE, a writable one, is PATH's; what has no name is never synced. */
+bool im_image_add_overlay (ImImage *image, const char *path, const ImFileMode *mode,
+                           const ImResources *shared, GError **error);
 
 /* The pool, the table cache and the chunk cache, made together; to be made after any
  * fork and freed after the last image. */

@@ -184,7 +184,8 @@ warm (ImNbdJob *job, const ImExtent *extent)
 {
   if (extent->kind == IM_EXTENT_CHUNK && extent->stable)
     im_chunk_engine_prefetch (job->t->export->block->shared->chunks, &extent->chunk);
-  else if (extent->kind == IM_EXTENT_FILE && im_file_fd (extent->file) >= 0)
+  else if (extent->kind == IM_EXTENT_FILE && im_file_fd (extent->file) >= 0 &&
+           !im_file_is_direct (extent->file))
     posix_fadvise (im_file_fd (extent->file), (off_t)extent->at, (off_t)extent->length,
                    POSIX_FADV_WILLNEED);
 }

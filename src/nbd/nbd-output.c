@@ -62,7 +62,7 @@ recycle_buffer_locked (ImNbdOutput *output, ImNbdBuffer *buffer)
   unsigned spare = atomic_load_explicit (&output->budget->spare, memory_order_relaxed);
   if (buffer->size != IM_NBD_PIECE ||
       (output->spare_buffers && spare >= SPARE_BUFFERS_MAX)) {
-    g_free (buffer);
+    free (buffer);
     return;
   }
   buffer->next = output->spare_buffers;
@@ -116,7 +116,7 @@ im_nbd_output_clear (ImNbdOutput *output)
     g_free (item);
   }
   for (ImNbdBuffer *buffer; (buffer = take_spare_locked (output));)
-    g_free (buffer);
+    free (buffer);
   pthread_mutex_destroy (&output->lock);
 }
 
@@ -134,6 +134,16 @@ im_nbd_output_item (ImNbdOutput *output)
   return item;
 }
 
+/* NULL: there is no memory. */
+static ImNbdBuffer *
+new_buffer (size_t size)
+{
+  void *buffer;
+  int failure =
+      posix_memalign (&buffer, _Alignof(ImNbdBuffer), sizeof (ImNbdBuffer) + size);
+  return failure == 0 ? buffer : NULL;
+}
+
 ImNbdBuffer *
 im_nbd_output_buffer (ImNbdOutput *output, size_t size)
 {
@@ -145,7 +155,7 @@ im_nbd_output_buffer (ImNbdOutput *output, size_t size)
     unlock (output);
   }
   if (!buffer)
-    buffer = g_try_malloc (sizeof *buffer + size);
+    buffer = new_buffer (size);
   if (buffer)
     buffer->size = size;
   return buffer;

@@ -24,7 +24,7 @@ typedef struct ImNbdBuffer ImNbdBuffer;
 struct ImNbdBuffer {
   ImNbdBuffer *next;
   size_t size;
-  uint8_t data[];
+  _Alignas(512) uint8_t data[]; /* as direct I/O of most devices wants it */
 };
 
 typedef struct ImNbdItem ImNbdItem;

@@ -35,8 +35,8 @@ is_quick (const ImNbdTransmission *t, const ImNbdRequest *request)
          im_block_map (t->export->block, request->offset, request->length, IM_MAP_NOWAIT,
                        &extent, 1, &n, &error) &&
          extent.kind == IM_EXTENT_FILE && extent.stable && extent.depth == 0 &&
-         extent.length == request->length && extent.at % PAGE == 0 &&
-         request->length % PAGE == 0;
+         !im_file_is_direct (extent.file) && extent.length == request->length &&
+         extent.at % PAGE == 0 && request->length % PAGE == 0;
 }
 
 /* False: the pool is to do it, and to tell what is wrong with it. */

@@ -294,14 +294,17 @@ use_pair (ImPartitionTable *table, ImBlock *disk, const Pair *pair)
     im_table_warn (table, "GPT: the entries could not be read to their end");
 }
 
-/* True where nothing but zeros stands before the first usable sector of a usual table:
- * the start of the disk was wiped, and no file system is there instead. */
+/* True where nothing but zeros stands before the first usable sector of a usual table, or
+ * what stands there cannot be read: the start of the disk was wiped, and no file system
+ * is there instead. */
 static bool
 start_is_wiped (ImBlock *disk)
 {
   uint8_t start[34 * 512];
-  if (disk->size < sizeof start || !im_block_pread (disk, start, sizeof start, 0, NULL))
+  if (disk->size < sizeof start)
     return false;
+  if (!im_block_pread (disk, start, sizeof start, 0, NULL))
+    return true;
   return start[0] == 0 && memcmp (start, start + 1, sizeof start - 1) == 0;
 }
 

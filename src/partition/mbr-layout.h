@@ -24,6 +24,9 @@
 #define IM_MBR_ENTRY_SIZE 16u
 
 #define IM_MBR_TYPE_PROTECTIVE 0xee
+#define IM_MBR_TYPE_FREEBSD    0xa5
+#define IM_MBR_TYPE_OPENBSD    0xa6
+#define IM_MBR_TYPE_NETBSD     0xa9
 
 typedef struct {
   uint8_t flag; /* 0x80: bootable */

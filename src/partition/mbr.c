@@ -104,6 +104,20 @@ im_mbr_add_entry (ImPartitionTable *table, const ImMbrEntry *entry, unsigned num
   return p;
 }
 
+/* In the primary partitions alone, as in the kernel. */
+static void
+read_disklabels (ImPartitionTable *table, ImBlock *disk, unsigned *number)
+{
+  guint primaries = table->partitions->len;
+  for (guint i = 0; i < primaries; i++) {
+    const ImPartition *p = table->partitions->pdata[i];
+    bool bsd = p->mbr_type == IM_MBR_TYPE_FREEBSD || p->mbr_type == IM_MBR_TYPE_OPENBSD ||
+               p->mbr_type == IM_MBR_TYPE_NETBSD;
+    if (bsd && p->level == 0 && p->sectors > 0)
+      im_bsd_read (table, disk, p, number);
+  }
+}
+
 void
 im_mbr_read (ImPartitionTable *table, ImBlock *disk, const ImMbr *mbr)
 {
@@ -120,4 +134,5 @@ im_mbr_read (ImPartitionTable *table, ImBlock *disk, const ImMbr *mbr)
     if (mbr->entries[i].sectors != 0 && im_mbr_type_is_extended (mbr->entries[i].type))
       im_ebr_read (table, disk, mbr->id, mbr->entries[i].first, mbr->entries[i].sectors,
                    &number);
+  read_disklabels (table, disk, &number);
 }

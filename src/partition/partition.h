@@ -8,6 +8,10 @@ typedef enum {
   IM_TABLE_NONE, /* no table: a bare file system, or nothing */
   IM_TABLE_MBR,
   IM_TABLE_GPT,
+  IM_TABLE_APPLE,
+  IM_TABLE_SUN,
+  IM_TABLE_SGI,
+  IM_TABLE_ATARI,
 } ImTableKind;
 
 /* Where an entry was found. */
@@ -15,6 +19,7 @@ typedef enum {
   IM_SOURCE_PRIMARY,
   IM_SOURCE_BACKUP,
   IM_SOURCE_EBR,
+  IM_SOURCE_DISKLABEL, /* a BSD one, inside a partition */
 } ImTableSource;
 
 /* What became of one copy of a GPT. */
@@ -39,7 +44,9 @@ typedef enum {
 typedef struct {
   unsigned number;       /* the kernel's: p<number>; a container has its slot's */
   unsigned slot;         /* in its table, from 1 */
-  unsigned level;        /* 0 in the outer table, 1 a logical one */
+  unsigned level;        /* 0 in the outer table, 1 a logical or nested one */
+  unsigned inside;       /* nested in the partition of that number; 0: in none */
+  bool whole;            /* stands for the whole disk: overlapping others is its way */
   bool container;        /* an extended partition: listed, never handed out */
   uint64_t first_lba;    /* sectors of the table's size, on the disk */
   uint64_t last_lba;     /* as the table states it; first_lba where it is empty */
@@ -49,6 +56,10 @@ typedef struct {
   uint64_t entry_at;     /* byte on the disk where the entry itself stands */
   ImTableSource source;
   unsigned flags; /* ImPartitionFlags */
+  /* All but MBR and GPT: the type as a number, where it is one, … */
+  uint32_t type_code;
+  const char *type_name; /* … in words, static, or NULL; … */
+  char *type_text;       /* … or as the table has it */
   /* MBR */
   uint8_t mbr_type;
   bool bootable;
@@ -77,12 +88,15 @@ typedef struct {
   GPtrArray *warnings;   /* of char *: one sentence each of what is damaged */
 } ImPartitionTable;
 
-/* Reads the tables of DISK.  SECTOR_SIZE 0: found by where a GPT lies, else 512.  Damage
- * is warnings and flags; failure is for a disk whose first sector could not be read. */
-ImPartitionTable *im_partition_table_read (ImBlock *disk, uint32_t sector_size,
-                                           GError **error);
+/* Reads the tables of DISK.  SECTOR_SIZE 0: found by where a GPT lies, else 512.  Damage,
+ * unreadable sectors included, is warnings and flags: there is always a table, if one of
+ * kind NONE. */
+ImPartitionTable *im_partition_table_read (ImBlock *disk, uint32_t sector_size);
 void im_partition_table_free (ImPartitionTable *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImPartitionTable, im_partition_table_free)
+
+/* What the scheme is called: "MBR", "GPT", "Apple map", …; NULL for NONE. */
+const char *im_table_scheme (ImTableKind kind);
 
 /* By the kernel's number; NULL: none, or nothing to hand out. */
 const ImPartition *im_partition_table_find (const ImPartitionTable *table,

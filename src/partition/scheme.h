@@ -67,6 +67,21 @@ ImPartition *im_mbr_add_entry (ImPartitionTable *table, const ImMbrEntry *entry,
                                unsigned number, unsigned slot, uint64_t base,
                                uint64_t entry_at, uint32_t disk_id);
 
+/* Reads the disklabel in SLICE, a partition of TABLE, if there is one, and numbers what
+ * it finds from *NUMBER on. */
+void im_bsd_read (ImPartitionTable *table, ImBlock *disk, const ImPartition *slice,
+                  unsigned *number);
+
+/* Labels that are SECTOR, the first, alone: is it one, and what it says. */
+bool im_sun_is_label (const uint8_t *sector);
+void im_sun_read (ImPartitionTable *table, const uint8_t *sector);
+bool im_sgi_is_label (const uint8_t *sector);
+void im_sgi_read (ImPartitionTable *table, const uint8_t *sector);
+
+/* Makes TABLE the one that begins in SECTOR, the first.  False: there is none. */
+bool im_apple_read (ImPartitionTable *table, ImBlock *disk, const uint8_t *sector);
+bool im_atari_read (ImPartitionTable *table, ImBlock *disk, const uint8_t *sector);
+
 /* Makes TABLE that of the GPT on DISK, its sectors of SECTOR_SIZE bytes or, where that is
  * 0, of the size that fits best.  False: there is none that may be used beside an MBR in
  * STATE. */

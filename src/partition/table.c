@@ -13,10 +13,26 @@ partition_free (void *data)
 {
   ImPartition *p = data;
   g_free (p->type_guid);
+  g_free (p->type_text);
   g_free (p->unique_guid);
   g_free (p->name);
   g_free (p->uuid);
   g_free (p);
+}
+
+const char *
+im_table_scheme (ImTableKind kind)
+{
+  static const char *const names[] = {
+      [IM_TABLE_NONE] = NULL,
+      [IM_TABLE_MBR] = "MBR",
+      [IM_TABLE_GPT] = "GPT",
+      [IM_TABLE_APPLE] = "Apple map",
+      [IM_TABLE_SUN] = "Sun label",
+      [IM_TABLE_SGI] = "SGI label",
+      [IM_TABLE_ATARI] = "Atari root sector",
+  };
+  return names[kind];
 }
 
 ImPartitionTable *
@@ -100,7 +116,7 @@ im_table_read_sector (ImPartitionTable *table, ImBlock *disk, uint64_t lba, void
 static void
 clip_entry (ImPartitionTable *table, ImPartition *p)
 {
-  const char *scheme = table->kind == IM_TABLE_GPT ? "GPT" : "MBR";
+  const char *scheme = im_table_scheme (table->kind);
   if (p->sectors == 0) {
     p->flags |= IM_PARTITION_BAD_RANGE;
     if (p->last_lba < p->first_lba)
@@ -175,7 +191,7 @@ find_overlaps (ImPartitionTable *table, bool (*takes) (const ImPartition *p))
 static bool
 is_outer (const ImPartition *p)
 {
-  return p->level == 0 && p->mbr_type != IM_MBR_TYPE_PROTECTIVE;
+  return p->level == 0 && !p->whole && p->mbr_type != IM_MBR_TYPE_PROTECTIVE;
 }
 
 /* Where logical partitions lie inside their container, nothing of the outer table does:
@@ -183,7 +199,8 @@ is_outer (const ImPartition *p)
 static bool
 is_data (const ImPartition *p)
 {
-  return !p->container && p->mbr_type != IM_MBR_TYPE_PROTECTIVE;
+  return !p->container && !p->inside && !p->whole &&
+         p->mbr_type != IM_MBR_TYPE_PROTECTIVE;
 }
 
 static void
@@ -193,11 +210,23 @@ finish_entries (ImPartitionTable *table)
   for (guint i = 0; i < table->partitions->len; i++) {
     ImPartition *p = table->partitions->pdata[i];
     clip_entry (table, p);
-    logical = logical || p->level > 0;
+    logical = logical || (p->level > 0 && !p->inside);
   }
   find_overlaps (table, is_outer);
   if (logical)
     find_overlaps (table, is_data);
+}
+
+/* Those that the kernel looks for after the MBR, in its order: the last has no signature
+ * to speak of. */
+static bool
+read_other_tables (ImPartitionTable *table, ImBlock *disk, const uint8_t *sector)
+{
+  if (im_sun_is_label (sector)) {
+    im_sun_read (table, sector);
+    return true;
+  }
+  return im_atari_read (table, disk, sector) || im_apple_read (table, disk, sector);
 }
 
 static void
@@ -212,8 +241,13 @@ read_tables (ImPartitionTable *table, ImBlock *disk, uint32_t sector_size,
     table->protective = state == IM_MBR_PROTECTIVE && !table->hybrid;
     return;
   }
+  if (im_sgi_is_label (sector)) {
+    im_sgi_read (table, sector);
+    return;
+  }
   if (state == IM_MBR_ABSENT) {
-    im_mbr_warn_of_flags (table, &mbr, sector);
+    if (!read_other_tables (table, disk, sector))
+      im_mbr_warn_of_flags (table, &mbr, sector);
     return;
   }
   if (state == IM_MBR_PROTECTIVE || state == IM_MBR_ODD)
@@ -223,16 +257,17 @@ read_tables (ImPartitionTable *table, ImBlock *disk, uint32_t sector_size,
 }
 
 ImPartitionTable *
-im_partition_table_read (ImBlock *disk, uint32_t sector_size, GError **error)
+im_partition_table_read (ImBlock *disk, uint32_t sector_size)
 {
+  g_autoptr (GError) error = NULL;
   g_autoptr (ImPartitionTable) table = im_table_new (disk->size);
   im_table_set_sector_size (table, sector_size ? sector_size : DEFAULT_SECTOR_SIZE);
   if (disk->size < IM_MBR_SIZE)
     return g_steal_pointer (&table);
-  uint8_t sector[IM_MBR_SIZE];
-  if (!im_block_pread (disk, sector, sizeof sector, 0, error)) {
-    g_prefix_error (error, "partition table: ");
-    return NULL;
+  uint8_t sector[IM_MBR_SIZE] = {0};
+  if (!im_block_pread (disk, sector, sizeof sector, 0, &error)) {
+    im_table_warn (table, "sector 0 cannot be read: %s", error->message);
+    memset (sector, 0, sizeof sector);
   }
   read_tables (table, disk, sector_size, sector);
   finish_entries (table);

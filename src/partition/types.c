@@ -148,6 +148,10 @@ static const struct {
 const char *
 im_partition_type_name (const ImPartition *partition)
 {
+  if (partition->type_text)
+    return partition->type_text;
+  if (partition->type_name)
+    return partition->type_name;
   if (!partition->type_guid) {
     const char *name = mbr_names[partition->mbr_type];
     return name ? name : mbr_codes[partition->mbr_type];

@@ -55,6 +55,17 @@ add_strings (JsonBuilder *json, const char *key, const char *const *values, size
   json_builder_end_array (json);
 }
 
+/* Of the lesser schemes: the type's number as sfdisk has it, or its text. */
+static void
+add_other_type (JsonBuilder *json, const ImPartition *p)
+{
+  g_autofree char *code = g_strdup_printf ("%x", p->type_code);
+  bool by_text = p->type_text && p->type_code == 0;
+  add_string (json, "type", by_text ? p->type_text : code);
+  if (p->name)
+    add_string (json, "name", p->name);
+}
+
 /* The fields of sfdisk, with its names and types, and only where it has them too. */
 static void
 add_sfdisk_entry (JsonBuilder *json, const char *device, const ImPartition *p)
@@ -63,6 +74,10 @@ add_sfdisk_entry (JsonBuilder *json, const char *device, const ImPartition *p)
   add_string (json, "node", node);
   add_number (json, "start", p->first_lba);
   add_number (json, "size", p->sectors);
+  if (p->type_text || p->type_name) {
+    add_other_type (json, p);
+    return;
+  }
   if (!p->type_guid) {
     g_autofree char *type = g_strdup_printf ("%x", p->mbr_type);
     add_string (json, "type", type);
@@ -91,6 +106,8 @@ add_partition (JsonBuilder *json, const char *device, const ImPartition *p)
   add_number (json, "number", p->number);
   add_number (json, "slot", p->slot);
   add_number (json, "level", p->level);
+  if (p->inside)
+    add_number (json, "inside", p->inside);
   add_boolean (json, "container", p->container);
   add_string (json, "type-name", im_partition_type_name (p));
   add_string (json, "partuuid", p->uuid);
@@ -182,13 +199,12 @@ add_facts (JsonBuilder *json, ImBlock *disk)
 }
 
 static void
-add_image (JsonBuilder *json, ImBlock *disk, unsigned depth, const char *path,
-           const char *format)
+add_image (JsonBuilder *json, ImBlock *disk, unsigned depth)
 {
   json_builder_begin_object (json);
   add_number (json, "depth", depth);
-  add_string (json, "path", path);
-  add_string (json, "format", format);
+  add_string (json, "path", disk->file ? im_file_path (disk->file) : NULL);
+  add_string (json, "format", disk->ops->name);
   add_number (json, "virtual-size", disk->size);
   if (disk->file)
     add_file (json, disk->file);
@@ -196,17 +212,15 @@ add_image (JsonBuilder *json, ImBlock *disk, unsigned depth, const char *path,
   json_builder_end_object (json);
 }
 
-/* The image and its parents, the image first. */
+/* An overlay, the image and its parents, in this order. */
 static void
 add_chain (JsonBuilder *json, const ImImage *image)
 {
   json_builder_set_member_name (json, "chain");
   json_builder_begin_array (json);
-  add_image (json, image->disk, 0, im_file_path (image->file), image->format->name);
-  unsigned depth = 1;
-  for (ImBlock *parent = image->disk->parent; parent; parent = parent->parent)
-    add_image (json, parent, depth++, parent->file ? im_file_path (parent->file) : NULL,
-               parent->ops->name);
+  unsigned depth = 0;
+  for (ImBlock *disk = image->disk; disk; disk = disk->parent)
+    add_image (json, disk, depth++);
   json_builder_end_array (json);
 }
 
@@ -247,6 +261,41 @@ im_report_info_json (const ImImage *image, const ImPartitionTable *table, GError
   return finish (json);
 }
 
+static void
+add_extraction (JsonBuilder *json, const ImProvenance *provenance)
+{
+  g_autofree char *begun = im_format_time (provenance->begun);
+  g_autofree char *ended = im_format_time (provenance->ended);
+  add_string (json, "extracted", provenance->what);
+  add_string (json, "file", provenance->file);
+  add_number (json, "offset", provenance->offset);
+  add_number (json, "bytes", provenance->size);
+  add_string (json, "begun", begun);
+  add_string (json, "ended", ended);
+  json_builder_set_member_name (json, "digests");
+  json_builder_begin_object (json);
+  for (size_t i = 0; provenance->digests[i]; i++)
+    add_string (json, provenance->digest_names[i], provenance->digests[i]);
+  json_builder_end_object (json);
+}
+
+char *
+im_report_provenance_json (const ImImage *image, const ImPartitionTable *table,
+                           const ImProvenance *provenance, GError **error)
+{
+  g_autoptr (JsonBuilder) json = json_builder_new ();
+  json_builder_begin_object (json);
+  add_string (json, "imgmount", IMGMOUNT_VERSION);
+  add_extraction (json, provenance);
+  add_string (json, "path", im_file_path (image->file));
+  add_string (json, "format", image->format->name);
+  add_boolean (json, "probed", image->probed);
+  add_number (json, "virtual-size", image->disk->size);
+  add_chain (json, image);
+  add_table (json, image->path, table);
+  return finish (json);
+}
+
 bool
 im_report_has_json (void)
 {
@@ -270,6 +319,13 @@ im_report_list_json (const ImImage *image, const ImPartitionTable *table, GError
 
 char *
 im_report_info_json (const ImImage *image, const ImPartitionTable *table, GError **error)
+{
+  return fail (error);
+}
+
+char *
+im_report_provenance_json (const ImImage *image, const ImPartitionTable *table,
+                           const ImProvenance *provenance, GError **error)
 {
   return fail (error);
 }

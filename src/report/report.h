@@ -18,5 +18,18 @@ char *im_report_info (const ImImage *image);
 char *im_report_info_json (const ImImage *image, const ImPartitionTable *table,
                            GError **error);
 
+/* What was copied out of an image; strings borrowed. */
+typedef struct {
+  const char *what;                                 /* "p2" */
+  const char *file;                                 /* where it went */
+  uint64_t offset, size;                            /* bytes, on the disk */
+  int64_t begun, ended;                             /* seconds since 1970 */
+  const char *const *digest_names, *const *digests; /* hex; each ended by NULL */
+} ImProvenance;
+
+/* The text for FILE.json. */
+char *im_report_provenance_json (const ImImage *image, const ImPartitionTable *table,
+                                 const ImProvenance *provenance, GError **error);
+
 /* True in a build with json-glib; without it the JSON functions fail and say so. */
 bool im_report_has_json (void);

@@ -84,7 +84,7 @@ row_new (const ImPartitionTable *table, const ImPartition *p)
   row->cells[LAST] = g_strdup_printf (U64, p->last_lba);
   row->cells[SECTORS] = g_strdup_printf (U64, p->sectors);
   row->cells[SIZE] = format_sectors_size (table, p->sectors);
-  row->cells[TYPE] = g_strdup (im_partition_type_name (p));
+  row->cells[TYPE] = im_format_line (im_partition_type_name (p), false);
   row->rest = format_rest (p);
   return row;
 }
@@ -145,8 +145,8 @@ append_list (GString *text, const char *path, const ImPartitionTable *table)
   if (table->kind == IM_TABLE_NONE)
     g_string_append (text, "no partition table\n");
   else
-    g_string_append_printf (text, "%s %s\n", table->kind == IM_TABLE_GPT ? "GPT" : "MBR",
-                            table->id);
+    g_string_append_printf (text, "%s%s%s\n", im_table_scheme (table->kind),
+                            table->id ? " " : "", table->id ? table->id : "");
   append_rows (text, table);
   for (guint i = 0; i < table->warnings->len; i++)
     g_string_append_printf (text, "warning: %s\n", (char *)table->warnings->pdata[i]);

@@ -6,7 +6,9 @@ const char *
 im_word_of_label (ImTableKind kind)
 {
   static const char *const words[] = {
-      [IM_TABLE_NONE] = NULL, [IM_TABLE_MBR] = "dos", [IM_TABLE_GPT] = "gpt"};
+      [IM_TABLE_NONE] = NULL,    [IM_TABLE_MBR] = "dos", [IM_TABLE_GPT] = "gpt",
+      [IM_TABLE_APPLE] = "mac",  [IM_TABLE_SUN] = "sun", [IM_TABLE_SGI] = "sgi",
+      [IM_TABLE_ATARI] = "atari"};
   return words[kind];
 }
 
@@ -15,7 +17,8 @@ im_word_of_source (ImTableSource source)
 {
   static const char *const words[] = {[IM_SOURCE_PRIMARY] = "primary",
                                       [IM_SOURCE_BACKUP] = "backup",
-                                      [IM_SOURCE_EBR] = "ebr"};
+                                      [IM_SOURCE_EBR] = "ebr",
+                                      [IM_SOURCE_DISKLABEL] = "disklabel"};
   return words[source];
 }
 

@@ -83,7 +83,7 @@ refused() { # MESSAGE ARG...
   refused "--partition and --offset or --size exclude each other" -P1 --offset 512 disk.img mnt
   refused "--socket: 'rel' is not an absolute path" --nbd -k rel disk.img
   refused "--sector-size: 513 is not 512, 1024, 2048 or 4096" --list --sector-size 513 disk.img
-  refused "--cache: 'x' is none of writeback, writethrough, unsafe" --cache x disk.img mnt
+  refused "--cache: 'x' is none of writeback, writethrough, none, off, directsync, unsafe" --cache x disk.img mnt
   refused "--discard is given more than once" --discard on --discard off disk.img mnt
   refused "--cache has no meaning with --list" --list --cache unsafe disk.img
   refused "-o: 'nonsense' is not known" -o nonsense disk.img mnt

@@ -204,6 +204,83 @@ PY
   [ "$before" = "$(sha256sum <"$DISK")" ]
 }
 
+# True when the server has read next to nothing of its image's bytes, after a COMMAND.
+leaves_the_server_alone() {
+  local before after
+  before=$(awk '/^rchar/ { print $2 }' "/proc/$SERVER/io")
+  "$@"
+  after=$(awk '/^rchar/ { print $2 }' "/proc/$SERVER/io")
+  ((after - before < 1048576))
+}
+
+# Serves with passthrough, or skips.
+serve_passed_through() {
+  serve -v "$@"
+  if grep 'no kernel passthrough' server.log; then skip "$(grep -o 'no kernel passthrough.*' server.log)"; fi
+}
+
+@test "fuse: a whole raw disk, read-only, is read by the kernel itself" {
+  serve_passed_through -r "$DISK" "$D"
+  leaves_the_server_alone cmp "$DISK" "$D/disk"
+  leaves_the_server_alone dd if="$D/disk" of=/dev/null bs=1M iflag=direct status=none
+  run leaves_the_server_alone cat "$D/p1"
+  [ "$status" -eq 1 ]
+  cmp <(tail -c +41943041 "$DISK" | head -c 1049088) "$D/p2"
+  loop=$(losetup -f --show -r "$D/disk")
+  cmp "$loop" "$DISK" || { losetup -d "$loop"; false; }
+  losetup -d "$loop"
+}
+
+@test "fuse: kernel passthrough leaves no access time, and no way to write" {
+  cp --sparse=always "$DISK" own.img
+  chmod 0666 own.img
+  touch -a -d '2001-01-01' own.img
+  serve_passed_through -r own.img "$D"
+  [ "$(stat -c %X own.img)" = "$(date -d 2001-01-01 +%s)" ]
+  cat "$D/disk" >/dev/null
+  py "$D/disk" <<'EOF'
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as m:
+    assert m[510:512] == b"\x55\xaa"
+EOF
+  [ "$(stat -c %X own.img)" = "$(date -d 2001-01-01 +%s)" ]
+  mount -i -o remount,rw "$D" || skip "this kernel does not remount it"
+  run ! dd if=/dev/zero of="$D/disk" bs=512 count=1 conv=notrunc
+  run ! python3 -c 'import os, sys; os.open(sys.argv[1], os.O_RDWR)' "$D/disk"
+  cmp "$DISK" own.img
+}
+
+@test "fuse: kernel passthrough of an image on overlayfs, and of a file mount point" {
+  mkdir -p lower upper work merged
+  cp --sparse=always "$DISK" lower/disk.img
+  mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged || skip "no overlayfs"
+  touch file
+  serve_passed_through -r merged/disk.img file || { umount merged; false; }
+  leaves_the_server_alone cmp "$DISK" file || { umount -l merged; false; }
+  "$IMGMOUNT" --unmount file
+  umount merged
+}
+
+@test "fuse: what is not one whole file is not passed through" {
+  head -c 1000001 "$DISK" >odd.img
+  qemu-img convert -f raw -O qcow2 odd.img odd.qcow2
+  serve -r --offset 512 odd.img "$D"
+  cmp <(tail -c +513 odd.img) "$D/disk"
+  "$IMGMOUNT" --unmount "$D"
+  serve -r odd.img "$D"
+  cmp odd.img "$D/disk"
+  "$IMGMOUNT" --unmount "$D"
+  serve odd.img "$D"
+  cmp odd.img "$D/disk"
+  printf x | dd of="$D/disk" bs=1 seek=5000 conv=notrunc status=none
+  cmp odd.img "$D/disk"
+  "$IMGMOUNT" --unmount "$D"
+  serve -r odd.qcow2 "$D"
+  qemu-img convert -O raw odd.qcow2 out.raw
+  cmp out.raw "$D/disk"
+}
+
 @test "fuse: a mount made writable behind our back changes nothing either" {
   "$IMGMOUNT" -r "$DISK" "$D"
   mount -i -o remount,rw "$D" || skip "this kernel does not remount it"

@@ -348,3 +348,15 @@ END
   make_gpt y.img
   compare_files y.img
 }
+
+@test "partition: a first sector that cannot be read is damage, and the disk is there all the same" {
+  qemu-img create -q -f qcow2 bad.qcow2 16M
+  qemu-io -c 'write -P 1 0 1M' bad.qcow2 >/dev/null
+  l1=$(($(od -An -j 40 -N 8 -t u8 --endian=big bad.qcow2)))
+  l2=$(($(od -An -j "$l1" -N 8 -t u8 --endian=big bad.qcow2) & 0xffffffffffff))
+  printf '\x80\x00\x00\x00\x00\x05\x02\x00' | dd of=bad.qcow2 bs=1 seek="$l2" conv=notrunc status=none
+  run "$IMGMOUNT" --list bad.qcow2
+  [ "$status" -eq 0 ]
+  [[ $output == *"sector 0 cannot be read"* ]]
+  "$IMGMOUNT" --extract disk --offset 64K --size 64K --digest none -O - bad.qcow2 | cmp - <(head -c 65536 /dev/zero | tr '\0' '\1')
+}

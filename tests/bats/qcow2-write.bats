@@ -109,6 +109,51 @@ differ() { # IMAGE SEED [OPTION...]
   done
 }
 
+@test "qcow2-write: lazy refcounts: kill -9 leaves the dirty mark, and what can be repaired; closing leaves neither" {
+  local round
+  qemu-img create -q -f qcow2 -o cluster_size=4k,lazy_refcounts=on a.qcow2 9M
+  differ a.qcow2 60 --discard=unmap
+  for round in $(seq 5); do
+    serve --discard=unmap a.qcow2
+    qemu-io -f raw -c 'discard 0 64k' -c 'write 0 64k' "nbd+unix:///?socket=$PWD/s" >/dev/null
+    /usr/bin/python3 "$DIFFER" "$PWD/s" reference.raw "$round" 100000 2>/dev/null &
+    sleep "0.$((RANDOM % 5 + 1))"
+    kill -9 "$(cat pid)"
+    wait $! || :
+    rm -f pid
+    [ "$(od -An -tu1 -j79 -N1 a.qcow2)" -eq 1 ]
+    # Once more on what is dirty, which stays so, then repaired.
+    run serve a.qcow2
+    [[ $output == *"a.qcow2: it was not closed, "* ]]
+    qemu-io -f raw -c 'write -P 7 1M 1M' -c flush "nbd+unix:///?socket=$PWD/s" >/dev/null
+    stop
+    [ "$(od -An -tu1 -j79 -N1 a.qcow2)" -eq 1 ]
+    qemu-img check -q -r all a.qcow2
+    qemu-img check -q a.qcow2
+    qemu-io -r -f qcow2 -c 'read -P 7 1M 1M' a.qcow2 >/dev/null
+  done
+}
+
+@test "qcow2-write: a terabyte is discarded and zeroed at once, in little memory" {
+  qemu-img create -q -f qcow2 -o preallocation=metadata a.qcow2 1T
+  serve --discard=unmap a.qcow2
+  qemu-io -f raw -c 'write -P 9 900G 1M' "nbd+unix:///?socket=$PWD/s" >/dev/null
+  /usr/bin/python3 - "$PWD/s" <<'PYTHON'
+import sys, nbd
+h = nbd.NBD()
+h.connect_unix(sys.argv[1])
+step = 2 << 30
+for at in range(0, 1 << 40, step):
+    h.trim(step, at) if at % (2 * step) else h.zero(step, at)
+h.flush()
+assert h.pread(1 << 20, 900 << 30) == bytes(1 << 20)
+PYTHON
+  [ "$(awk '/VmHWM/ { print $2 }' "/proc/$(cat pid)/status")" -lt 400000 ]
+  stop
+  qemu-img check -q a.qcow2
+  [ "$(stat -c %b a.qcow2)" -lt 1000000 ]
+}
+
 @test "qcow2-write: opening and reading change no byte, -r and all" {
   qemu-img create -q -f qcow2 a.qcow2 9M
   qemu-io -f qcow2 -c 'write -P 1 0 1M' a.qcow2 >/dev/null

@@ -103,6 +103,39 @@ make_without() {
   dos none-protective $'label: dos\n1: start=1 size=131071 type=ee'
 }
 
+# A disklabel in slice 1 (2048, 40960 sectors) and one logical partition: slots a and b
+# of it have types; c is the slice, and d the disk.
+bsd_in() {
+  dos "$1" $'label: dos\n1: start=2048 size=40960 type='"$2"$'
+2: start=45056 size=40000 type=5\n5: start=47104 size=5000 type=83'
+  printf 'b\ny\nn\na\n\n+4M\nn\nb\n\n+6M\nw\nr\nw\n' | fdisk "$1.img" >/dev/null
+  poke "$1" $((2049 * 512 + 160)) '\x07'
+  poke "$1" $((2049 * 512 + 176)) '\x01'
+}
+
+make_others() {
+  blank sun-sfdisk
+  sfdisk -q sun-sfdisk.img <<<$'label: sun\n1: start=0,size=32130,type=83\n4: start=32130,size=48195'
+  blank sun-parted
+  parted -s sun-parted.img mklabel sun mkpart ext2 1MiB 20MiB mkpart ext2 20MiB 30MiB
+  blank sgi-sfdisk
+  sfdisk -q sgi-sfdisk.img <<<$'label: sgi\n1: start=16065,size=32130,type=83\n3: start=48195,size=9000'
+  blank sgi-parted
+  parted -s sgi-parted.img mklabel dvh mkpart primary ext2 5MiB 20MiB mkpart primary ext2 20MiB 50MiB
+  blank mac-parted
+  parted -s mac-parted.img mklabel mac mkpart one ext2 1MiB 20MiB mkpart two hfs 30MiB 40MiB
+  blank atari-parted
+  parted -s atari-parted.img mklabel atari mkpart primary 1MiB 10MiB mkpart extended 10MiB 60MiB \
+    mkpart logical 11MiB 20MiB mkpart logical 30MiB 40MiB
+  bsd_in bsd-freebsd a5
+  bsd_in bsd-openbsd a6
+  # Counted from the slice: all slots 2048 less, and c begins at 0.
+  cp bsd-freebsd.img bsd-relative.img
+  poke bsd-relative $((2049 * 512 + 152)) '\x00\x00\x00\x00'
+  poke bsd-relative $((2049 * 512 + 168)) '\x01\x30\x00\x00'
+  poke bsd-relative $((2049 * 512 + 184)) '\x00\x00\x00\x00'
+}
+
 # Sector size that an image is made for.
 sector_of() {
   case $1 in
@@ -141,13 +174,16 @@ setup_file() {
   make_mbr
   make_gpt
   make_sectors
+  make_others
   make_without
   # Only when told so does the kernel look for the backup, and then it asks for no
   # protective MBR either: so that image is seen by a kernel of its own.
   mv gpt-backup-only.img gpt-backup-only
   local images=(*.img)
+  images=("${images[@]%.img}")
   mv gpt-backup-only gpt-backup-only.img
-  ask_kernel '' "${images[@]%.img}"
+  ask_kernel '' "${images[@]:0:20}"
+  ask_kernel '' "${images[@]:20}"
   ask_kernel gpt gpt-backup-only
 }
 
@@ -205,6 +241,15 @@ count_is() {
 @test "gpt: sectors of 2048 bytes" { count_is gpt-2048 2; compare gpt-2048; }
 @test "gpt: primary destroyed" { count_is gpt-backup-only 3; compare gpt-backup-only; }
 @test "gpt: stale, with a plain MBR" { count_is gpt-stale 1; compare gpt-stale; }
+@test "sun: made by sfdisk" { count_is sun-sfdisk 2; compare sun-sfdisk; }
+@test "sun: made by parted, with the whole disk" { count_is sun-parted 3; compare sun-parted; }
+@test "sgi: made by sfdisk" { count_is sgi-sfdisk 2; compare sgi-sfdisk; }
+@test "sgi: made by parted, with the whole disk" { count_is sgi-parted 4; compare sgi-parted; }
+@test "apple: made by parted" { count_is mac-parted 6; compare mac-parted; }
+@test "atari: made by parted, with a chain" { count_is atari-parted 3; compare atari-parted; }
+@test "bsd: slices of FreeBSD after the logical ones" { count_is bsd-freebsd 5; compare bsd-freebsd; }
+@test "bsd: slices of OpenBSD after the logical ones" { count_is bsd-openbsd 5; compare bsd-openbsd; }
+@test "bsd: slots counted from the slice" { count_is bsd-relative 5; compare bsd-relative; }
 @test "no table: protective MBR alone" { count_is none-protective 0; compare none-protective; }
 @test "no table: zeros" { count_is none-zeros 0; compare none-zeros; }
 @test "no table: FAT boot sector" { count_is none-fat 0; compare none-fat; }

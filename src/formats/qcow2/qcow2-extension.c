@@ -6,12 +6,6 @@
 #include "formats/qcow2/qcow2-layout.h"
 #include <inttypes.h>
 
-#define EXTENSION_END            0x00000000u
-#define EXTENSION_BACKING_FORMAT 0xe2792acau
-#define EXTENSION_FEATURE_NAMES  0x6803f857u
-#define EXTENSION_BITMAPS        0x23852875u
-#define EXTENSION_DATA_FILE      0x44415441u
-
 #define FEATURE_ENTRY_SIZE 48u
 #define FEATURE_NAME_SIZE  46u
 /* Three words of 64 feature bits cannot have more names than this. */
@@ -76,16 +70,16 @@ decode_one (Qcow2Extensions *e, uint32_t type, const uint8_t *data, uint32_t len
             GError **error)
 {
   switch (type) {
-  case EXTENSION_BACKING_FORMAT:
+  case QCOW2_EXTENSION_BACKING_FORMAT:
     return decode_string ("backing format", data, len, QCOW2_MAX_FORMAT_NAME,
                           &e->backing_format, error);
-  case EXTENSION_DATA_FILE:
+  case QCOW2_EXTENSION_DATA_FILE:
     return decode_string ("data file name", data, len, QCOW2_MAX_DATA_FILE_NAME,
                           &e->data_file, error);
-  case EXTENSION_FEATURE_NAMES:
+  case QCOW2_EXTENSION_FEATURE_NAMES:
     decode_feature_names (e, data, len);
     return true;
-  case EXTENSION_BITMAPS:
+  case QCOW2_EXTENSION_BITMAPS:
     return decode_bitmaps (e, data, len, error);
   default:
     return true; /* the format lets unknown ones be skipped */
@@ -105,7 +99,7 @@ qcow2_extensions_decode (const Qcow2Header *header, const uint8_t *area, size_t 
     uint32_t type = im_get_be32 (area + at), len = im_get_be32 (area + at + 4);
     uint64_t padded = (uint64_t)len + (8 - len % 8) % 8;
 
-    if (type == EXTENSION_END)
+    if (type == QCOW2_EXTENSION_END)
       break;
     if (len > end - at - 8) {
       g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,

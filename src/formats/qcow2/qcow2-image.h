@@ -38,6 +38,10 @@ bool qcow2_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags fla
                 ImExtent *extents, size_t n, size_t *ret_n, GError **error);
 GVariant *qcow2_describe (ImBlock *block);
 bool qcow2_looks_beneath (ImBlock *block);
+bool qcow2_check (ImBlock *block, const ImCheckSink *sink, GError **error);
+
+/* ImFormat.create */
+bool qcow2_create (ImFile *file, const ImNewImage *new_image, GError **error);
 
 /* What a file name that stands in an image means: NAME, or what follows "file:".  Fails
  * for whatever QEMU would take for something other than a file.  WHAT names it. */

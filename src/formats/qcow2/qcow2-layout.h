@@ -68,6 +68,13 @@
 #define QCOW2_AUTOCLEAR_BITMAPS        (UINT64_C (1) << 0)
 #define QCOW2_AUTOCLEAR_DATA_FILE_RAW  (UINT64_C (1) << 1)
 
+/* Header extensions. */
+#define QCOW2_EXTENSION_END            0x00000000u
+#define QCOW2_EXTENSION_BACKING_FORMAT 0xe2792acau
+#define QCOW2_EXTENSION_FEATURE_NAMES  0x6803f857u
+#define QCOW2_EXTENSION_BITMAPS        0x23852875u
+#define QCOW2_EXTENSION_DATA_FILE      0x44415441u
+
 #define QCOW2_COMPRESSION_DEFLATE 0u
 #define QCOW2_COMPRESSION_ZSTD    1u
 
@@ -108,6 +115,13 @@ bool qcow2_l1_check (const Qcow2Header *header, const char *what, uint64_t offse
 
 /* How many bytes of the disk one L1 entry covers, as a power of two. */
 unsigned qcow2_l1_shift (const Qcow2Header *header);
+
+/* The other way, for new images: a header of version 3, the format of the parent and its
+ * name, one after the other.  Sets the place and length of the name in HEADER, whose
+ * other fields stand.  What does not fit into AREA_LEN bytes is refused. */
+bool qcow2_head_encode (Qcow2Header *header, const char *backing_name,
+                        const char *backing_format, uint8_t *area, size_t area_len,
+                        size_t *ret_len, GError **error);
 
 /* L1 and L2 entries, as far as both have it. */
 #define QCOW2_ENTRY_COPIED      (UINT64_C (1) << 63)

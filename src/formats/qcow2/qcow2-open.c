@@ -46,6 +46,7 @@ static const ImBlockOps qcow2_ops = {
     .map = qcow2_map,
     .describe = qcow2_describe,
     .looks_beneath = qcow2_looks_beneath,
+    .check = qcow2_check,
     .pwrite = qcow2_pwrite,
     .write_zeroes = qcow2_write_zeroes,
     .discard = qcow2_discard,
@@ -249,6 +250,7 @@ const ImFormat im_format_qcow2 = {
     .description = "QEMU copy-on-write, versions 2 and 3",
     .probe = qcow2_probe,
     .open = qcow2_open,
+    .create = qcow2_create,
     .writable = true,
     .has_snapshots = true,
 };

@@ -263,25 +263,43 @@ take_run_locked (Qcow2Image *image, Qcow2Counts *counts, uint64_t wanted,
   qcow2_hold_sole (&w->held, base + i, n);
 }
 
-/* A new block INDEX, in the first cluster that it counts from the cursor on; NULL where
- * that is in use, and the cursor has moved. */
-static Qcow2Counts *
-begin_block_locked (Qcow2Image *image, uint64_t index)
+bool
+qcow2_occupy (Qcow2Image *image, uint64_t at, GError **error)
+{
+  uint64_t size = qcow2_cluster_size (image);
+
+  return im_file_extend (image->file, at + size, error) &&
+         im_file_write_zeroes (image->file, at, size, false, false, error);
+}
+
+/* A new block INDEX, in the first cluster that it counts from the cursor on, unless that
+ * is in use, and the cursor moves on.  Releases the mutex meanwhile, in which nobody can
+ * be given a cluster that the block counts. */
+static bool
+begin_block_locked (Qcow2Image *image, uint64_t index, GError **error)
 {
   Qcow2Writer *w = image->writer;
-  uint64_t cluster = w->cursor;
-  Qcow2Counts *counts;
+  uint64_t cluster = w->cursor, at = cluster << image->geometry.cluster_bits;
+  bool ok = true;
 
-  w->cursor++;
-  if (qcow2_held_get (&w->held, cluster) != QCOW2_HELD_NOT) {
-    qcow2_distrust_locked (image);
-    return NULL;
+  if (qcow2_held_get (&w->held, cluster) == QCOW2_HELD_NOT) {
+    if (!qcow2_loading_begin_locked (w, QCOW2_LOADING_COUNTS (index)))
+      return true;
+    pthread_mutex_unlock (&w->mutex);
+    ok = qcow2_occupy (image, at, error);
+    pthread_mutex_lock (&w->mutex);
+    qcow2_loading_end_locked (w, QCOW2_LOADING_COUNTS (index));
   }
-  counts = add_block_locked (image, index, cluster << image->geometry.cluster_bits);
-  set_count_locked (image, counts, cluster % per_block (image), 1);
-  qcow2_hold_sole (&w->held, cluster, 1);
-  note_used_locked (w, w->cursor);
-  return counts;
+  if (qcow2_held_get (&w->held, cluster) != QCOW2_HELD_NOT) {
+    w->cursor = im_max (w->cursor, cluster + 1);
+    qcow2_distrust_locked (image);
+  } else if (ok) {
+    set_count_locked (image, add_block_locked (image, index, at),
+                      cluster % per_block (image), 1);
+    qcow2_hold_sole (&w->held, cluster, 1);
+    note_used_locked (w, cluster + 1);
+  }
+  return ok;
 }
 
 /* Where no counts are kept: whatever comes next, behind all that there is. */
@@ -325,10 +343,10 @@ qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
       return false;
     if (w->cursor != cursor)
       continue;
-    if (!counts)
-      counts = begin_block_locked (image, index);
-    if (counts && w->cursor / per_block (image) == index)
+    if (counts)
       take_run_locked (image, counts, wanted, &first, &n);
+    else if (!begin_block_locked (image, index, error))
+      return false;
   }
   *ret_zeroed = first >= w->zero_from;
   note_used_locked (w, first + n);

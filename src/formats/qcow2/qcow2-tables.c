@@ -216,6 +216,12 @@ place_table (Qcow2Image *image, Qcow2Table *t, GError **error)
   pthread_mutex_unlock (&w->mutex);
   if (!ok)
     return false;
+  if (!qcow2_occupy (image, t->at, error)) {
+    pthread_mutex_lock (&w->mutex);
+    im_quarantine_add (&w->quarantine, t->at, qcow2_cluster_size (image), false);
+    pthread_mutex_unlock (&w->mutex);
+    return false;
+  }
   t->state.fresh = true;
   /* In a shared table no cluster can be this image's alone, whatever a flag says, unless
    * it lies in a data file. */

@@ -286,7 +286,7 @@ qcow2_write_format (const Qcow2Image *image)
 bool
 qcow2_settle (Qcow2Image *image, ImWriteFlags flags, GError **error)
 {
-  if (!(flags & IM_WRITE_FUA) && im_file_cache (image->file) != IM_CACHE_WRITETHROUGH)
+  if (!(flags & IM_WRITE_FUA) && !im_file_writes_through (image->file))
     return true;
   return im_commit_now (image->writer->commit, error);
 }

@@ -194,7 +194,8 @@ qcow2_writer_close (Qcow2Image *image)
 
   if (!w)
     return;
-  if (atomic_load (&w->changed) && !finish (image, &error))
+  if (atomic_load (&w->changed) && !im_file_is_temporary (image->file) &&
+      !finish (image, &error))
     im_log_warning ("%s: not all changes could be written: %s",
                     im_file_path (image->file), error->message);
   image->writer = NULL;

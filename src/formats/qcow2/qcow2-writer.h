@@ -211,6 +211,10 @@ qcow2_bit_set (uint64_t *bits, uint64_t n)
  * meanwhile.  ZEROED: the file has zeros there. */
 bool qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
                             uint64_t *ret_n, bool *ret_zeroed, GError **error);
+/* Makes the disk below give space to a cluster of metadata at AT, to which nothing points
+ * yet.  Where it is full it says so now, to the request that needs the cluster, and not
+ * to a commit, which could never end. */
+bool qcow2_occupy (Qcow2Image *image, uint64_t at, GError **error);
 /* Is AT a place for refcount block INDEX? */
 bool qcow2_refcount_block_check (const Qcow2Image *image, uint64_t index, uint64_t at,
                                  GError **error);

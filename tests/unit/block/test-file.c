@@ -96,6 +96,48 @@ test_ids_differ (void)
   g_assert_cmpuint (im_file_id (a), !=, im_file_id (b));
 }
 
+static void
+test_new_files (void)
+{
+  g_autofree char *folder = g_dir_make_tmp ("imgmount-XXXXXX", NULL);
+  g_autofree char *path = g_build_filename (folder, "new", NULL);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (ImFile) file = im_file_create (path, 0640, &error);
+  g_assert_no_error (error);
+  g_assert_true (im_file_is_writable (file));
+  g_assert_cmpint (im_file_stat (file)->st_mode & 0777 & ~0640u, ==, 0);
+  g_assert_true (im_file_extend (file, 5, &error));
+  g_assert_true (im_file_pwrite (file, "hello", 5, 0, true, &error));
+  /* What is there stays as it is. */
+  g_assert_null (im_file_create (path, 0600, &error));
+  g_assert_error (error, IM_ERRNO, EEXIST);
+  g_autoptr (ImFile) again = im_file_open_read_only (path, NULL);
+  g_assert_cmpuint (im_file_size (again), ==, 5);
+  g_assert_true (im_file_is_same (again, im_file_stat (file)));
+  unlink (path);
+  rmdir (folder);
+}
+
+static void
+test_temporary_files (void)
+{
+  g_autofree char *folder = g_dir_make_tmp ("imgmount-XXXXXX", NULL);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (ImFile) file = im_file_create_temporary (folder, &error);
+  g_assert_no_error (error);
+  g_assert_true (im_file_is_writable (file));
+  g_assert_true (im_file_is_temporary (file));
+  g_assert_false (im_file_writes_through (file));
+  g_assert_true (g_str_has_prefix (im_file_path (file), folder));
+  g_assert_cmpuint (im_file_stat (file)->st_nlink, ==, 0);
+  g_assert_cmpuint (im_file_stat (file)->st_mode & 0077, ==, 0);
+  /* Nothing is left in the folder. */
+  g_assert_cmpint (rmdir (folder), ==, 0);
+  g_autoptr (ImFile) other = im_file_create_temporary ("/nonexistent", &error);
+  g_assert_null (other);
+  g_assert_error (error, IM_ERRNO, ENOENT);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -106,5 +148,7 @@ main (int argc, char **argv)
   g_test_add_func ("/block/file/refuses-what-is-no-file", test_refuses_other_kinds);
   g_test_add_func ("/block/file/runs-of-data-and-holes", test_runs);
   g_test_add_func ("/block/file/ids-differ", test_ids_differ);
+  g_test_add_func ("/block/file/new-files", test_new_files);
+  g_test_add_func ("/block/file/temporary-files-have-no-name", test_temporary_files);
   return g_test_run ();
 }

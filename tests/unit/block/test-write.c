@@ -100,6 +100,7 @@ test_discard_gives_space_back (void)
 /* A change recorded by a driver that has all the write calls. */
 static struct {
   unsigned writes, zeroes, discards, flushes;
+  ImWriteFlags flags;
   uint64_t offset;
 } calls;
 
@@ -117,6 +118,7 @@ note_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
              ImWriteFlags flags, GError **error)
 {
   calls.writes++;
+  calls.flags = flags;
   calls.offset = offset;
   return true;
 }
@@ -126,6 +128,7 @@ note_zeroes (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFlags flag
              GError **error)
 {
   calls.zeroes++;
+  calls.flags = flags;
   return true;
 }
 
@@ -245,6 +248,23 @@ test_policy (void)
   g_assert_cmpuint (calls.writes, ==, 2);
 }
 
+static void
+test_ignored_flushes (void)
+{
+  g_autoptr (ImBlock) block = note_block (true);
+  const ImWriteFlags flags = IM_WRITE_FUA | IM_WRITE_FAST | IM_WRITE_MAY_UNMAP;
+  block->policy.pass_discards = true;
+  g_assert_true (im_block_write_zeroes (block, 0, 512, flags, NULL));
+  g_assert_cmpuint (calls.flags, ==, flags);
+  block->policy.ignore_flushes = true;
+  g_assert_true (im_block_write_zeroes (block, 0, 512, flags, NULL));
+  g_assert_cmpuint (calls.flags, ==, IM_WRITE_FAST | IM_WRITE_MAY_UNMAP);
+  g_assert_true (im_block_pwrite (block, "x", 1, 0, IM_WRITE_FUA, NULL));
+  g_assert_cmpuint (calls.flags, ==, 0);
+  g_assert_true (im_block_flush (block, NULL));
+  g_assert_cmpuint (calls.flushes, ==, 0);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -258,5 +278,7 @@ main (int argc, char **argv)
   g_test_add_func ("/block/write/ranges-are-checked", test_ranges_are_checked);
   g_test_add_func ("/block/write/guard-and-slices", test_guard_and_slices);
   g_test_add_func ("/block/write/policy-of-discards-and-zeros", test_policy);
+  g_test_add_func ("/block/write/flushes-of-what-vanishes-are-ignored",
+                   test_ignored_flushes);
   return g_test_run ();
 }

@@ -58,9 +58,15 @@ open_parent (const ImOpenContext *context, ImFile *from, const char *name,
 static ImFile *
 open_file (const ImOpenContext *context, ImFile *from, const char *name, GError **error)
 {
+  const Rig *rig = (const Rig *)context;
+  /* Beside the image, also where that is a copy elsewhere. */
+  g_autofree char *folder = g_path_get_dirname (im_file_path (from));
+  g_autofree char *base = g_path_get_basename (name);
+  g_autofree char *path = g_build_filename (folder, base, NULL);
+
   if (im_file_is_writable (from))
-    return im_file_open_writable (name, im_file_cache (from), error);
-  return im_file_open_read_only (name, error);
+    return im_file_open_writable (path, rig->cache, error);
+  return im_file_open_read_only (path, error);
 }
 
 char *
@@ -208,6 +214,7 @@ rig_open_path (Rig *rig, const char *path, ImCacheMode cache, bool writable)
 {
   g_autoptr (GError) error = NULL;
 
+  rig->cache = cache;
   rig->file = writable ? im_file_open_writable (path, cache, &error)
                        : im_file_open_read_only (path, &error);
   g_assert_no_error (error);

@@ -34,6 +34,7 @@ typedef struct {
   RigShape shape;
   uint8_t *expected; /* what the disk reads as; size bytes */
   uint8_t *original; /* the same when it was made */
+  ImCacheMode cache; /* as it was opened */
   ImFile *file;
   ImBlock *block;
 } Rig;

@@ -552,17 +552,17 @@ test_failing_commits (void)
   if (!rig_has_qemu_img ())
     return;
   failed_flushes = 0;
-  for (size_t i = 0; i < 2 * G_N_ELEMENTS (shapes); i++) {
-    const RigShape *shape = &shapes[i / 2];
+  for (size_t i = 0; i < G_N_ELEMENTS (shapes); i++) {
+    const RigShape *shape = &shapes[i];
     g_autofree char *what = rig_describe (shape);
     unsigned wanted = wanted_crashes (20);
 
     g_test_message ("%s", what);
-    g_assert_cmpuint (crash_often_failing (shape, i < 2 ? 500 : 150, wanted,
+    g_assert_cmpuint (crash_often_failing (shape, i == 0 ? 500 : 150, wanted,
                                            1000 + (unsigned)i, rates[i % 2]),
                       ==, wanted);
   }
-  g_assert_cmpuint (failed_flushes, >, 10);
+  g_assert_cmpuint (failed_flushes, >, 5);
 }
 
 /* Without a barrier the same harness must find harm. */

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Where extracted bytes go: a new regular file that appears under its name only when it
+ * is whole, a device, or a stream. */
+#pragma once
+
+#include "job/ring.h"
+
+typedef struct ImTarget ImTarget;
+
+/* PATH "-" is standard output.  What is there already is refused without FORCE; with it,
+ * a regular file is replaced once all is written, and a device written to.  A character
+ * device or FIFO is a stream. */
+ImTarget *im_target_open (const char *path, bool force, GError **error);
+
+/* An ImRingConsumer's.  Zeros become holes in a new regular file. */
+bool im_target_consume (void *target, const ImRingPiece *piece, GError **error);
+
+/* All SIZE bytes are there, durable, and under the name. */
+bool im_target_finish (ImTarget *target, uint64_t size, GError **error);
+
+/* Without im_target_finish: a file that had been begun is gone again. */
+void im_target_free (ImTarget *target);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImTarget, im_target_free)
+
+/* A small text file likewise. */
+bool im_target_write_text (const char *path, bool force, const char *text,
+                           GError **error);
