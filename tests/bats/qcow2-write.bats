@@ -280,6 +280,17 @@ differ_data() { # SEED [OPTION...]
   done
 }
 
+@test "qcow2-write: data files and subclusters in every cache mode and with every engine" {
+  local seed=170 mode OPERATIONS=100
+  for mode in --cache=none --cache=directsync --cache=writethrough "--cache=none --aio=io_uring" \
+    "--cache=none --aio=native"; do
+    rm -f a.data
+    qemu-img create -q -f qcow2 -o data_file=a.data,data_file_raw=on,extended_l2=on a.qcow2 9000001
+    # shellcheck disable=SC2086
+    differ_data $((seed++)) --discard=unmap $mode
+  done
+}
+
 @test "qcow2-write: preallocation=falloc and full, plain and with subclusters" {
   local seed=150 kind
   for kind in falloc full; do
