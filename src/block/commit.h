@@ -29,6 +29,9 @@ typedef struct {
 
 /* FILE is borrowed. */
 ImCommit *im_commit_new (const ImCommitOps *ops, void *owner, ImFile *file);
+/* FILE, borrowed, holds data that pointers in the first file lead to: it is made durable
+ * by the first barrier of each commit.  Before the first commit. */
+void im_commit_add_file (ImCommit *commit, ImFile *file);
 /* Ends the thread and makes none again; im_commit_now still works. */
 void im_commit_stop (ImCommit *commit);
 /* Commits nothing. */

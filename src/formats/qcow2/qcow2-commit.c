@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qcow2: what of a writable image a commit writes, and in which rank.
  *
- *   0  the autoclear bits, cleared: before any change; with lazy refcounts the dirty
- * mark, before the first change of a table or a count 1  new refcount blocks, L2 tables
- * and refcount tables; counts, raised or let go 2  the refcount table, and its place in
- * the header 3  L2 and L1 entries 4  the dirty mark, removed, in the last commit of all
+ *   0  the autoclear bits that are not kept up, cleared: before any change; with lazy
+ *      refcounts the dirty mark, before the first change of a table or a count
+ *   1  new refcount blocks, L2 tables and refcount tables; counts, raised or let go
+ *   2  the refcount table, and its place in the header
+ *   3  L2 and L1 entries
+ *   4  the dirty mark, removed, in the last commit of all
  *
  * A commit that failed in rank n has made the ranks below n durable, has written any part
  * of rank n, and nothing beyond it.  All comes again, in the state of then, which is
@@ -224,7 +226,8 @@ collect_marks (Qcow2Image *image, ImCommitBatch *batch)
   uint64_t dirty = image->header.incompatible | QCOW2_INCOMPATIBLE_DIRTY;
 
   if (!atomic_load (&w->marked))
-    collect_feature_bits (batch, RANK_MARKS, QCOW2_AT_AUTOCLEAR, 0);
+    collect_feature_bits (batch, RANK_MARKS, QCOW2_AT_AUTOCLEAR,
+                          qcow2_kept_autoclear (image));
   w->dirty_writing = atomic_load (&w->dirty_wanted) && !atomic_load (&w->dirty_marked);
   if (w->dirty_writing)
     collect_feature_bits (batch, RANK_MARKS, QCOW2_AT_INCOMPATIBLE, dirty);

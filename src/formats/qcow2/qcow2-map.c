@@ -161,7 +161,8 @@ add_cluster (Walk *w, uint64_t stop, const Qcow2Cluster *cluster, const Entry *e
     break;
   case QCOW2_DATA:
     add_file (w, stop, cluster->at + within,
-              w->own && !entry->refused && (entry->words[0] & QCOW2_ENTRY_COPIED));
+              w->geometry.external ||
+                  (w->own && !entry->refused && (entry->words[0] & QCOW2_ENTRY_COPIED)));
     break;
   case QCOW2_COMPRESSED:
     add_chunk (w, stop, cluster, (uint32_t)within);
@@ -251,7 +252,8 @@ walk_l2 (Walk *w, uint64_t table, const Qcow2Table *memory, GError **error)
   uint64_t count = im_min (im_min (wanted, w->entries), room / g->entry_words);
 
   if (memory) {
-    qcow2_table_read (memory, first, (size_t)count * g->entry_words, words);
+    qcow2_table_read (memory, g->entry_words, first, (size_t)count * g->entry_words,
+                      words);
     walk_entries (w, words, count, table, first);
     return true;
   }
@@ -264,6 +266,10 @@ walk_l2 (Walk *w, uint64_t table, const Qcow2Table *memory, GError **error)
                                  table_words, first, (size_t)count * g->entry_words,
                                  (w->flags & IM_MAP_NOWAIT) != 0, words, error))
     return false;
+  /* Should the table have come into memory meanwhile, a commit may have been writing just
+   * what was read, and half of an entry be old: once more. */
+  if (qcow2_table_in_memory (w->image, w->at >> (g->cluster_bits + g->l2_bits)))
+    return true;
   walk_entries (w, words, count, table, first);
   return true;
 }

@@ -12,8 +12,53 @@
 #include "block/operation.h"
 #include "formats/qcow2/qcow2-writer.h"
 #include <inttypes.h>
+#include <sched.h>
 
 enum { LOOKED_AT = 64 }; /* tables, to make room for one */
+
+static inline uint64_t
+load_word (const Qcow2Table *t, uint64_t i)
+{
+  return atomic_load_explicit (&t->words[i], memory_order_acquire);
+}
+
+/* An entry of two words, both from before a change or from after it. */
+static void
+read_pair (const Qcow2Table *t, uint64_t first, uint64_t *ret_words)
+{
+  for (;; sched_yield ()) {
+    unsigned before = atomic_load_explicit (&t->sequence, memory_order_acquire);
+
+    ret_words[0] = load_word (t, first);
+    ret_words[1] = load_word (t, first + 1);
+    if (before % 2 == 0 &&
+        atomic_load_explicit (&t->sequence, memory_order_relaxed) == before)
+      return;
+  }
+}
+
+void
+qcow2_table_read (const Qcow2Table *table, unsigned unit, uint64_t first, size_t n,
+                  uint64_t *ret_words)
+{
+  for (size_t i = 0; unit == 1 && i < n; i++)
+    ret_words[i] = load_word (table, first + i);
+  for (size_t i = 0; unit == 2 && i < n; i += 2)
+    read_pair (table, first + i, ret_words + i);
+}
+
+void
+qcow2_table_write_locked (Qcow2Table *table, uint64_t first, unsigned n,
+                          const uint64_t *words)
+{
+  unsigned sequence = atomic_load_explicit (&table->sequence, memory_order_relaxed);
+
+  /* Release order on each store keeps the odd counter before all of them. */
+  atomic_store_explicit (&table->sequence, sequence + 1, memory_order_relaxed);
+  for (unsigned i = 0; i < n; i++)
+    atomic_store_explicit (&table->words[first + i], words[i], memory_order_release);
+  atomic_store_explicit (&table->sequence, sequence + 2, memory_order_release);
+}
 
 static void
 table_free (Qcow2Table *t)
@@ -178,8 +223,10 @@ place_table (Qcow2Image *image, Qcow2Table *t, GError **error)
     return false;
   }
   t->state.fresh = true;
-  /* In a shared table no cluster can be this image's alone, whatever a flag says. */
-  for (size_t i = 0; i < words; i += image->geometry.entry_words) {
+  /* In a shared table no cluster can be this image's alone, whatever a flag says, unless
+   * it lies in a data file. */
+  for (size_t i = 0; !image->geometry.external && i < words;
+       i += image->geometry.entry_words) {
     uint64_t entry = atomic_load_explicit (&t->words[i], memory_order_relaxed);
 
     if (!(entry & QCOW2_ENTRY_COMPRESSED))

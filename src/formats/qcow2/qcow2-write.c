@@ -7,60 +7,156 @@
 
 #define EXTEND_STEP UINT64_C (1048576) /* the file grows by so much at least */
 
-/* How many of N entries from I on are used as the first is, and in neighbouring clusters
- * where they have any. */
-static uint64_t
-similar_locked (const Qcow2Image *image, const Qcow2Table *t, uint64_t i, uint64_t n)
+/* A range of pieces of one table's clusters. */
+typedef struct {
+  Qcow2Image *image;
+  Qcow2Table *table;
+  uint64_t guest, length;
+} Range;
+
+static unsigned
+cluster_bits (const Range *r)
 {
-  const char *reason;
-  Qcow2Use use = qcow2_entry_use (image, t, i, &reason);
-  bool placed = use == QCOW2_USE_OWN || use == QCOW2_USE_PREALLOCATED;
+  return r->image->geometry.cluster_bits;
+}
+
+/* The entry of the cluster at GUEST. */
+static uint64_t
+index_of (const Range *r, uint64_t guest)
+{
+  return (guest >> cluster_bits (r)) % qcow2_table_entries (r->image);
+}
+
+static Qcow2Entry
+entry_of (const Range *r, uint64_t guest)
+{
+  return qcow2_entry_get (r->image, r->table, index_of (r, guest));
+}
+
+static uint64_t
+within_cluster (const Range *r, uint64_t guest)
+{
+  return guest & (qcow2_cluster_size (r->image) - 1);
+}
+
+static bool
+is_allocated (const Range *r, const Qcow2Entry *entry, uint64_t guest)
+{
+  return entry->allocated >>
+             (within_cluster (r, guest) >> r->image->geometry.subcluster_bits) &
+         1;
+}
+
+/* In clusters that are the image's own: as far as they are neighbours, and all that is
+ * wanted of them is allocated, or none of it. */
+static void
+reserve_own (const Range *r, const Qcow2Entry *first, ImReservation *ret)
+{
+  uint64_t piece = UINT64_C (1) << r->image->geometry.subcluster_bits;
+  uint64_t guest = r->guest + piece, end = r->guest + r->length;
+  Qcow2Entry entry = *first;
+
+  ret->own = is_allocated (r, first, r->guest);
+  for (; guest < end; guest += piece) {
+    if (within_cluster (r, guest) == 0) {
+      Qcow2Entry next = entry_of (r, guest);
+
+      if (next.use != QCOW2_USE_OWN || next.at != entry.at + entry.length)
+        break;
+      entry = next;
+    }
+    if (is_allocated (r, &entry, guest) != ret->own)
+      break;
+  }
+  ret->at = first->at + within_cluster (r, r->guest);
+  ret->length = guest - r->guest;
+}
+
+/* How many clusters from the first on have no place of their own. */
+static uint64_t
+count_homeless (const Range *r)
+{
+  uint64_t n =
+      im_div_up (within_cluster (r, r->guest) + r->length, qcow2_cluster_size (r->image));
   uint64_t k = 1;
 
   for (; k < n; k++) {
-    uint64_t entry = qcow2_entry_at (t, i + k);
-    Qcow2Use other = qcow2_entry_use (image, t, i + k, &reason);
-    bool other_placed = other == QCOW2_USE_OWN || other == QCOW2_USE_PREALLOCATED;
+    Qcow2Entry entry = entry_of (r, r->guest + (k << cluster_bits (r)));
 
-    if (other == QCOW2_USE_BAD || placed != other_placed)
-      break;
-    if (placed && (other != use ||
-                   qcow2_entry_host (entry) != qcow2_entry_host (qcow2_entry_at (t, i)) +
-                                                   k * qcow2_cluster_size (image)))
+    if (entry.use == QCOW2_USE_BAD || entry.use == QCOW2_USE_OWN)
       break;
   }
   return k;
 }
 
-/* reserve, with the table pinned and the mutex held. */
-static bool
-reserve_locked (Qcow2Image *image, Qcow2Table *t, uint64_t i, uint64_t n,
-                ImReservation *ret, GError **error)
+/* Lengthens *RET, which begins in the cluster of FIRST, so that nothing stays behind in
+ * clusters that are left. */
+static void
+take_along (const Range *r, const Qcow2Entry *first, ImReservation *ret)
 {
-  const char *reason = NULL;
-  Qcow2Use use = qcow2_entry_use (image, t, i, &reason);
+  unsigned bits = r->image->geometry.subcluster_bits;
+  uint64_t start = ret->guest, end = ret->guest + ret->length, cluster;
+  Qcow2Entry last = entry_of (r, end - 1);
 
-  if (use == QCOW2_USE_BAD) {
-    qcow2_entry_set_bad (t, i, reason, error);
-    return false;
+  if (first->allocated) {
+    cluster = start - within_cluster (r, start);
+    start = im_min (
+        start, cluster + ((uint64_t)(unsigned)__builtin_ctz (first->allocated) << bits));
   }
-  n = similar_locked (image, t, i, n);
-  if (use == QCOW2_USE_OWN || use == QCOW2_USE_PREALLOCATED) {
-    ret->own = use == QCOW2_USE_OWN;
-    ret->at = qcow2_entry_host (qcow2_entry_at (t, i));
-  } else if (!qcow2_allocate_locked (image, n, &ret->at, &n, &ret->zeroed, error)) {
-    return false;
+  if (last.allocated) {
+    cluster = end - 1 - within_cluster (r, end - 1);
+    end =
+        im_max (end, cluster + ((uint64_t)(32 - (unsigned)__builtin_clz (last.allocated))
+                                << bits));
   }
-  ret->length = n << image->geometry.cluster_bits;
+  ret->at -= ret->guest - start;
+  ret->guest = start;
+  ret->length = end - start;
+}
+
+/* In clusters that are found for it. */
+static bool
+reserve_new_locked (const Range *r, const Qcow2Entry *first, ImReservation *ret,
+                    GError **error)
+{
+  uint64_t n = count_homeless (r), within = within_cluster (r, r->guest);
+
+  if (r->image->geometry.external)
+    ret->at = r->guest - within;
+  else if (!qcow2_allocate_locked (r->image, n, &ret->at, &n, &ret->zeroed, error))
+    return false;
+  ret->at += within;
+  ret->length = im_min (r->length, (n << cluster_bits (r)) - within);
+  take_along (r, first, ret);
   return true;
 }
 
-/* Lengthens the file for a reservation, by more than that so that it is seldom done. */
+/* reserve, with the table pinned and the mutex held. */
+static bool
+reserve_locked (const Range *r, ImReservation *ret, GError **error)
+{
+  Qcow2Entry first = entry_of (r, r->guest);
+
+  if (first.use == QCOW2_USE_BAD) {
+    qcow2_entry_set_bad (r->image, r->table, index_of (r, r->guest), &first, error);
+    return false;
+  }
+  if (first.use != QCOW2_USE_OWN)
+    return reserve_new_locked (r, &first, ret, error);
+  reserve_own (r, &first, ret);
+  return true;
+}
+
+/* Lengthens the file for a reservation, by more than that so that it is seldom done; a
+ * data file is as long as the disk. */
 static bool
 extend_for (Qcow2Image *image, const ImReservation *r, GError **error)
 {
-  uint64_t end = r->at + r->length;
+  uint64_t end = im_div_up (r->at + r->length, qcow2_cluster_size (image)) *
+                 qcow2_cluster_size (image);
 
+  if (image->geometry.external)
+    return im_file_extend (image->data, image->block.size, error);
   if (end <= im_file_size (image->file))
     return true;
   if (im_file_has_holes (image->file))
@@ -69,23 +165,28 @@ extend_for (Qcow2Image *image, const ImReservation *r, GError **error)
 }
 
 static void
-qcow2_cancel (ImBlock *block, const ImReservation *r)
+qcow2_cancel (ImBlock *block, const ImReservation *reservation)
 {
   Qcow2Image *image = (Qcow2Image *)block;
   Qcow2Writer *w = image->writer;
-  uint64_t guest = r->guest >> image->geometry.cluster_bits;
-  Qcow2Table *t;
+  Range r = {.image = image, .guest = reservation->guest, .length = reservation->length};
+  uint64_t within = within_cluster (&r, r.guest), at = reservation->at - within;
+  uint64_t n = im_div_up (within + r.length, qcow2_cluster_size (image));
 
+  if (image->geometry.external)
+    return;
   /* A preallocated cluster stays where it is.  Where that cannot be told, the reservation
    * is leaked rather than freed. */
-  t = qcow2_table_pin (image, guest / qcow2_table_entries (image), NULL);
+  r.table = qcow2_table_pin (
+      image, (r.guest >> cluster_bits (&r)) / qcow2_table_entries (image), NULL);
+  if (!r.table)
+    return;
   pthread_mutex_lock (&w->mutex);
-  if (t &&
-      qcow2_entry_host (qcow2_entry_at (t, guest % qcow2_table_entries (image))) != r->at)
-    im_quarantine_add (&w->quarantine, r->at, r->length, false);
+  Qcow2Entry first = entry_of (&r, r.guest);
+  if (first.use != QCOW2_USE_OWN || first.at != at)
+    im_quarantine_add (&w->quarantine, at, n << cluster_bits (&r), false);
   pthread_mutex_unlock (&w->mutex);
-  if (t)
-    qcow2_table_unpin (image, t);
+  qcow2_table_unpin (image, r.table);
   im_commit_soon (w->commit);
 }
 
@@ -95,22 +196,23 @@ qcow2_reserve (ImBlock *block, uint64_t guest, uint64_t length, ImReservation *r
 {
   Qcow2Image *image = (Qcow2Image *)block;
   Qcow2Writer *w = image->writer;
-  uint64_t cluster = guest >> image->geometry.cluster_bits;
-  uint64_t i = cluster % qcow2_table_entries (image);
-  uint64_t n =
-      im_min (length >> image->geometry.cluster_bits, qcow2_table_entries (image) - i);
-  Qcow2Table *t = qcow2_table_pin (image, cluster / qcow2_table_entries (image), error);
+  unsigned shift = image->geometry.cluster_bits + image->geometry.l2_bits;
+  uint64_t rest = (((guest >> shift) + 1) << shift) - guest;
+  Range r = {.image = image, .guest = guest, .length = im_min (length, rest)};
   bool ok;
 
-  if (!t)
+  r.table = qcow2_table_pin (image, guest >> shift, error);
+  if (!r.table)
     return false;
   *ret = (ImReservation){.guest = guest, .file = image->data};
   pthread_mutex_lock (&w->mutex);
-  ok = reserve_locked (image, t, i, n, ret, error);
+  ok = reserve_locked (&r, ret, error);
   pthread_mutex_unlock (&w->mutex);
-  qcow2_table_unpin (image, t);
+  qcow2_table_unpin (image, r.table);
+  if (ok && image->geometry.external)
+    ret->length = im_min (ret->length, block->size - ret->guest);
   ret->crypt = image->crypt;
-  ret->crypt_at = qcow2_crypt_at (image, guest, ret->at);
+  ret->crypt_at = qcow2_crypt_at (image, ret->guest, ret->at);
   if (ok && !extend_for (image, ret, error)) {
     if (!ret->own)
       qcow2_cancel (block, ret);
@@ -119,24 +221,55 @@ qcow2_reserve (ImBlock *block, uint64_t guest, uint64_t length, ImReservation *r
   return ok;
 }
 
+/* The subclusters of the cluster at CLUSTER that lie in a range, the last one whole. */
+static uint32_t
+subclusters_in (const Qcow2Image *image, uint64_t cluster, uint64_t guest, uint64_t end)
+{
+  unsigned bits = image->geometry.subcluster_bits;
+  uint64_t stop = im_min (end - cluster, qcow2_cluster_size (image));
+  uint64_t first = guest > cluster ? (guest - cluster) >> bits : 0;
+
+  return qcow2_subclusters (first, im_div_up (stop, UINT64_C (1) << bits));
+}
+
+/* The bits of the range of R in the entries of its clusters, at AT. */
+static void
+link_locked (const Range *r, uint64_t at)
+{
+  uint64_t guest = r->guest - within_cluster (r, r->guest), end = r->guest + r->length;
+
+  at -= r->guest - guest;
+  for (; guest < end; guest += qcow2_cluster_size (r->image)) {
+    Qcow2Entry entry = entry_of (r, guest);
+    uint32_t mask = subclusters_in (r->image, guest, r->guest, end);
+
+    if (entry.use != QCOW2_USE_OWN)
+      entry.allocated = 0; /* they were taken along */
+    entry.allocated |= mask;
+    entry.zero &= ~mask;
+    entry.use = QCOW2_USE_OWN;
+    entry.at = at;
+    qcow2_entry_set_locked (r->image, r->table, index_of (r, guest), &entry, false);
+    at += qcow2_cluster_size (r->image);
+  }
+}
+
 static bool
-qcow2_link (ImBlock *block, const ImReservation *r, GError **error)
+qcow2_link (ImBlock *block, const ImReservation *reservation, GError **error)
 {
   Qcow2Image *image = (Qcow2Image *)block;
   Qcow2Writer *w = image->writer;
-  unsigned bits = image->geometry.cluster_bits;
-  uint64_t cluster = r->guest >> bits, i = cluster % qcow2_table_entries (image);
-  Qcow2Table *t = qcow2_table_pin (image, cluster / qcow2_table_entries (image), error);
+  Range r = {.image = image, .guest = reservation->guest, .length = reservation->length};
   bool full;
 
-  if (!t)
+  r.table = qcow2_table_pin (
+      image, (r.guest >> cluster_bits (&r)) / qcow2_table_entries (image), error);
+  if (!r.table)
     return false;
   pthread_mutex_lock (&w->mutex);
-  for (uint64_t k = 0; k < r->length >> bits; k++)
-    qcow2_entry_set_locked (image, t, i + k, (r->at + (k << bits)) | QCOW2_ENTRY_COPIED,
-                            false);
+  link_locked (&r, reservation->at);
   full = w->quarantine.bytes > QCOW2_QUARANTINE_MAX;
-  t->pins--;
+  r.table->pins--;
   pthread_mutex_unlock (&w->mutex);
   full ? im_commit_start (w->commit) : im_commit_soon (w->commit);
   return true;
@@ -146,6 +279,7 @@ ImWriteFormat
 qcow2_write_format (const Qcow2Image *image)
 {
   return (ImWriteFormat){.unit = (uint32_t)qcow2_cluster_size (image),
+                         .piece = UINT32_C (1) << image->geometry.subcluster_bits,
                          .reserve = qcow2_reserve,
                          .link = qcow2_link,
                          .cancel = qcow2_cancel};

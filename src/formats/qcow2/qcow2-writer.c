@@ -14,10 +14,11 @@ qcow2_unwritable (const Qcow2Image *image)
     return "a snapshot of it is shown";
   if (features & QCOW2_INCOMPATIBLE_CORRUPT)
     return "it is marked corrupt (qemu-img check -r all may repair it)";
-  if (features & QCOW2_INCOMPATIBLE_DATA_FILE)
-    return "this version does not write qcow2 images with an external data file";
-  if (features & QCOW2_INCOMPATIBLE_EXTENDED_L2)
-    return "this version does not write qcow2 images with extended L2 entries";
+  if (!im_file_is_writable (image->data))
+    return "its data file cannot be opened for writing";
+  /* A snapshot could not keep what it has, since all of them share one data file. */
+  if (features & QCOW2_INCOMPATIBLE_DATA_FILE && image->header.snapshot_count > 0)
+    return "it has snapshots beside an external data file";
   return NULL;
 }
 
@@ -102,6 +103,21 @@ first_zero_cluster (const Qcow2Image *image)
   return im_div_up (im_file_size (image->file), qcow2_cluster_size (image));
 }
 
+uint64_t
+qcow2_kept_autoclear (const Qcow2Image *image)
+{
+  return image->raw_data ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0;
+}
+
+/* A parent shows through where the data file has no bytes of its own, so with one the
+ * promise of a raw file does not hold anyway. */
+static bool
+is_raw (const Qcow2Image *image)
+{
+  return image->geometry.external && !image->backing_name &&
+         (image->header.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
+}
+
 bool
 qcow2_writer_open (Qcow2Image *image, GError **error)
 {
@@ -116,7 +132,10 @@ qcow2_writer_open (Qcow2Image *image, GError **error)
   im_quarantine_init (&w->quarantine);
   w->claims = im_claims_new ();
   w->commit = im_commit_new (&qcow2_commit_ops, image, image->file);
-  atomic_init (&w->marked, image->header.autoclear == 0);
+  if (image->geometry.external)
+    im_commit_add_file (w->commit, image->data);
+  image->raw_data = is_raw (image);
+  atomic_init (&w->marked, image->header.autoclear == qcow2_kept_autoclear (image));
   w->tables = g_malloc0_n (image->l1_entries + 1, sizeof *w->tables);
   w->table_budget = QCOW2_TABLES_BUDGET;
   w->l1_dirty = g_new0 (uint64_t, l1_words);

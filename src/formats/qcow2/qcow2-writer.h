@@ -10,7 +10,8 @@
  *   refcount table   in memory as a whole; moves when it becomes too short
  *
  * One mutex, the allocator mutex, guards all of it; no I/O is done under it.  What
- * readers see without it is atomic: the L1 entries, the tables' pointers and their words.
+ * readers see without it is atomic: the L1 entries, the tables' pointers and their words;
+ * entries of two words are read under their table's sequence counter.
  */
 #pragma once
 
@@ -60,7 +61,8 @@ struct Qcow2Table {
   /* Bit n: entry n contradicts what is known, and is not changed.  NULL: none does; const
    * once it is installed. */
   uint64_t *refused;
-  Qcow2Table *next; /* by age */
+  Qcow2Table *next;     /* by age */
+  atomic_uint sequence; /* odd while an entry of two words is changed */
   atomic_ullong words[];
 };
 
@@ -147,6 +149,8 @@ qcow2_l1_entry (const Qcow2Image *image, uint64_t index)
 /* Why this image is not to be written, or NULL; static text. */
 const char *qcow2_unwritable (const Qcow2Image *image);
 bool qcow2_writer_open (Qcow2Image *image, GError **error);
+/* The autoclear bits whose promise is kept when the image is written. */
+uint64_t qcow2_kept_autoclear (const Qcow2Image *image);
 /* Commits and frees; nobody uses the image any more. */
 void qcow2_writer_close (Qcow2Image *image);
 /* To be called before the first change of any kind. */
@@ -254,29 +258,16 @@ qcow2_table_at (const Qcow2Table *table)
   return table->at;
 }
 
-static inline void
-qcow2_table_read (const Qcow2Table *table, uint64_t first, size_t n, uint64_t *ret_words)
-{
-  for (size_t i = 0; i < n; i++)
-    ret_words[i] = atomic_load_explicit (&table->words[first + i], memory_order_acquire);
-}
+/* N words from word FIRST on, whole entries of UNIT words each. */
+void qcow2_table_read (const Qcow2Table *table, unsigned unit, uint64_t first, size_t n,
+                       uint64_t *ret_words);
+/* Replaces the N words of one entry, from word FIRST on; readers see the old ones or the
+ * new. */
+void qcow2_table_write_locked (Qcow2Table *table, uint64_t first, unsigned n,
+                               const uint64_t *words);
 
-/* qcow2-cluster.c: L2 entries in memory.  Who reads or sets one holds the mutex. */
-
-/* What an entry means to a writer. */
-typedef enum {
-  QCOW2_USE_EMPTY,        /* nothing of its own: the parent's, zeros */
-  QCOW2_USE_OWN,          /* a cluster that may be overwritten */
-  QCOW2_USE_PREALLOCATED, /* the same, which reads as zeros */
-  QCOW2_USE_FOREIGN,      /* a cluster that is shared, or a compressed one */
-  QCOW2_USE_BAD,
-} Qcow2Use;
-
-static inline uint64_t
-qcow2_entry_host (uint64_t entry)
-{
-  return entry & QCOW2_ENTRY_OFFSET_MASK;
-}
+/* qcow2-cluster.c: L2 entries in memory.  Who has claimed its cluster gets one; who holds
+ * the mutex besides sets it. */
 
 static inline uint64_t
 qcow2_table_entries (const Qcow2Image *image)
@@ -284,21 +275,21 @@ qcow2_table_entries (const Qcow2Image *image)
   return UINT64_C (1) << image->geometry.l2_bits;
 }
 
+/* The place in a standard L2 entry, or in one of L1. */
 static inline uint64_t
-qcow2_entry_at (const Qcow2Table *t, uint64_t i)
+qcow2_entry_host (uint64_t entry)
 {
-  return atomic_load_explicit (&t->words[i], memory_order_relaxed);
+  return entry & QCOW2_ENTRY_OFFSET_MASK;
 }
 
-/* Of entry I.  *ret_reason: of what is BAD. */
-Qcow2Use qcow2_entry_use (const Qcow2Image *image, const Qcow2Table *t, uint64_t i,
-                          const char **ret_reason);
+Qcow2Entry qcow2_entry_get (const Qcow2Image *image, const Qcow2Table *t, uint64_t i);
 /* The error of changing entry I, which is BAD. */
-void qcow2_entry_set_bad (const Qcow2Table *t, uint64_t i, const char *reason,
-                          GError **error);
-/* Replaces entry I; what it held goes unless it is in ENTRY too. */
-void qcow2_entry_set_locked (Qcow2Image *image, Qcow2Table *t, uint64_t i, uint64_t entry,
-                             bool punch);
+void qcow2_entry_set_bad (const Qcow2Image *image, const Qcow2Table *t, uint64_t i,
+                          const Qcow2Entry *entry, GError **error);
+/* Replaces entry I, which is not BAD; the clusters that it held go unless they are
+ * ENTRY's too, and with PUNCH their space. */
+void qcow2_entry_set_locked (Qcow2Image *image, Qcow2Table *t, uint64_t i,
+                             const Qcow2Entry *entry, bool punch);
 
 /* qcow2-write.c */
 ImWriteFormat qcow2_write_format (const Qcow2Image *image);
@@ -307,6 +298,17 @@ bool qcow2_settle (Qcow2Image *image, ImWriteFlags flags, GError **error);
 /* After FAILURE: was the disk full, and is there space now that was not then, from
  * quarantine?  The caller holds no claim. */
 bool qcow2_wins_space (Qcow2Image *image, const GError *failure);
+
+/* qcow2-data-file.c, for who has claimed the range. */
+
+/* Gives back the space of what no entry points at any more. */
+bool qcow2_data_punch (Qcow2Image *image, uint64_t start, uint64_t end, GError **error);
+/* Of a data file that is the disk as it stands; entries stay, and what none points at
+ * holds zeros already. */
+bool qcow2_raw_zero (Qcow2Image *image, uint64_t offset, uint64_t length,
+                     ImWriteFlags flags, GError **error);
+bool qcow2_raw_discard (Qcow2Image *image, uint64_t offset, uint64_t length,
+                        GError **error);
 
 /* ImBlockOps */
 bool qcow2_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,

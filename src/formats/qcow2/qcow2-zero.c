@@ -18,82 +18,130 @@ lacks_parent (const ImBlock *block, uint64_t guest)
   return !block->parent || guest >= block->parent->size;
 }
 
-/* A change of whole clusters' entries. */
+/* A change of whole subclusters' bits. */
 typedef struct {
-  bool zero;      /* they are to read as zeros; otherwise they may */
-  bool may_unmap; /* their space is given back */
+  bool zero;           /* they are to read as zeros; otherwise they may */
+  bool may_unmap;      /* clusters that are left empty are given back */
+  uint64_t first, end; /* subclusters of the disk, all of which the caller has claimed */
 } Change;
 
-/* What becomes of ENTRY, of the cluster at GUEST. */
-static uint64_t
-changed_entry (const Qcow2Image *image, const Change *change, uint64_t guest,
-               uint64_t entry, Qcow2Use use)
+static unsigned
+subcluster_bits (const Qcow2Image *image)
 {
-  bool bare = lacks_parent (&image->block, guest), v3 = image->geometry.zero_flag;
-
-  if (!change->zero)
-    return use == QCOW2_USE_EMPTY ? entry : bare ? 0 : v3 ? QCOW2_ENTRY_ZERO : entry;
-  if (use == QCOW2_USE_EMPTY)
-    return bare || !v3 ? entry : QCOW2_ENTRY_ZERO;
-  if (!v3)
-    return 0;
-  if (!change->may_unmap && (use == QCOW2_USE_OWN || use == QCOW2_USE_PREALLOCATED))
-    return entry | QCOW2_ENTRY_ZERO;
-  return QCOW2_ENTRY_ZERO;
+  return image->geometry.subcluster_bits;
 }
 
-/* Changes N entries from I on of table T; GUEST is the first one's cluster. */
+/* Subclusters of a cluster, as a power of two. */
+static unsigned
+shift_of (const Qcow2Image *image)
+{
+  return image->geometry.cluster_bits - image->geometry.subcluster_bits;
+}
+
+/* Can entries say that something reads as zeros? */
 static bool
-change_entries (Qcow2Image *image, const Change *change, Qcow2Table *t, uint64_t i,
-                uint64_t n, uint64_t guest, GError **error)
+has_zero_bits (const Qcow2Image *image)
+{
+  return image->geometry.zero_flag || image->geometry.entry_words == 2;
+}
+
+/* Which subclusters of CLUSTER are to change. */
+static uint32_t
+mask_of (const Qcow2Image *image, const Change *change, uint64_t cluster)
+{
+  uint64_t start = cluster << shift_of (image), n = UINT64_C (1) << shift_of (image);
+
+  return qcow2_subclusters (im_max (change->first, start) - start,
+                            im_min (change->end - start, n));
+}
+
+/* Which subclusters of ENTRY, of the cluster at GUEST, are to have the bit for zeros once
+ * those in MASK have changed. */
+static uint32_t
+zeros_after (const Qcow2Image *image, const Change *change, uint64_t guest,
+             const Qcow2Entry *entry, uint32_t mask)
+{
+  bool bare = lacks_parent (&image->block, guest);
+
+  if (!has_zero_bits (image))
+    return 0;
+  if (change->zero)
+    return entry->zero | (bare ? entry->allocated & mask : mask);
+  return bare ? entry->zero & ~mask : entry->zero | (entry->allocated & mask);
+}
+
+/* Changes ENTRY, of the cluster at GUEST, which is not BAD; false where it stays. */
+static bool
+change_entry (const Qcow2Image *image, const Change *change, uint64_t guest,
+              uint32_t mask, Qcow2Entry *entry)
+{
+  uint32_t all = qcow2_all_subclusters (&image->geometry);
+  bool kept = entry->use == QCOW2_USE_OWN && !change->may_unmap;
+
+  if (entry->compressed && mask != all)
+    return false;
+  if (!change->zero && (entry->use == QCOW2_USE_EMPTY ||
+                        (!has_zero_bits (image) && !lacks_parent (&image->block, guest))))
+    return false;
+  entry->zero = zeros_after (image, change, guest, entry, mask);
+  entry->allocated &= ~mask;
+  if (entry->allocated == 0 && !kept)
+    entry->use = QCOW2_USE_EMPTY;
+  return true;
+}
+
+/* Changes the entries of N clusters from CLUSTER on, all of table T. */
+static bool
+change_entries (Qcow2Image *image, const Change *change, Qcow2Table *t, uint64_t cluster,
+                uint64_t n, GError **error)
 {
   Qcow2Writer *w = image->writer;
   bool ok = true;
 
   pthread_mutex_lock (&w->mutex);
-  for (uint64_t k = 0; k < n && ok; k++) {
-    const char *reason = NULL;
-    uint64_t entry = qcow2_entry_at (t, i + k);
-    Qcow2Use use = qcow2_entry_use (image, t, i + k, &reason);
+  for (uint64_t c = cluster; c < cluster + n && ok; c++) {
+    uint64_t i = c % qcow2_table_entries (image);
+    Qcow2Entry entry = qcow2_entry_get (image, t, i);
 
-    if (use == QCOW2_USE_BAD) {
+    if (entry.use == QCOW2_USE_BAD) {
       if (change->zero)
-        qcow2_entry_set_bad (t, i + k, reason, error);
+        qcow2_entry_set_bad (image, t, i, &entry, error);
       ok = !change->zero;
-      continue;
+    } else if (change_entry (image, change, c << image->geometry.cluster_bits,
+                             mask_of (image, change, c), &entry)) {
+      qcow2_entry_set_locked (image, t, i, &entry, change->may_unmap);
     }
-    entry = changed_entry (image, change, guest + (k << image->geometry.cluster_bits),
-                           entry, use);
-    qcow2_entry_set_locked (image, t, i + k, entry, change->may_unmap);
   }
   pthread_mutex_unlock (&w->mutex);
   return ok;
 }
 
-/* Changes N clusters from CLUSTER on, all of which the caller has claimed. */
 static bool
-change_clusters (Qcow2Image *image, const Change *change, uint64_t cluster, uint64_t n,
-                 GError **error)
+change_subclusters (Qcow2Image *image, const Change *change, GError **error)
 {
   uint64_t per_table = qcow2_table_entries (image);
+  uint64_t cluster = change->first >> shift_of (image);
+  uint64_t end = im_div_up (change->end, UINT64_C (1) << shift_of (image));
   bool ok = true;
 
-  for (uint64_t done = 0, now; done < n && ok; done += now) {
-    uint64_t i = (cluster + done) % per_table, index = (cluster + done) / per_table;
-    uint64_t guest = (cluster + done) << image->geometry.cluster_bits;
+  for (uint64_t now; cluster < end && ok; cluster += now) {
+    uint64_t index = cluster / per_table;
+    uint64_t guest = cluster << image->geometry.cluster_bits;
     Qcow2Table *t;
 
-    now = im_min (n - done, per_table - i);
+    now = im_min (end - cluster, per_table - cluster % per_table);
     if (qcow2_l1_entry (image, index) == 0 &&
         (!change->zero || lacks_parent (&image->block, guest)))
       continue;
     t = qcow2_table_pin (image, index, error);
-    ok = t && change_entries (image, change, t, i, now, guest, error);
+    ok = t && change_entries (image, change, t, cluster, now, error);
     if (t)
       qcow2_table_unpin (image, t);
   }
   im_commit_soon (image->writer->commit);
-  return ok;
+  return ok && (!image->geometry.external || !change->may_unmap ||
+                qcow2_data_punch (image, change->first << subcluster_bits (image),
+                                  change->end << subcluster_bits (image), error));
 }
 
 /* True where [OFFSET, OFFSET + LENGTH) reads as zeros by the tables alone; the caller has
@@ -129,24 +177,51 @@ write_zeros_out (ImBlock *block, uint64_t offset, uint64_t length, GError **erro
   return true;
 }
 
-/* The whole clusters within a range; the disk's last one counts as whole. */
+/* The whole subclusters within a range; the disk's last cluster counts as whole. */
 static void
-whole_clusters (const Qcow2Image *image, uint64_t offset, uint64_t length,
-                uint64_t *ret_first, uint64_t *ret_end)
+whole_subclusters (const Qcow2Image *image, uint64_t offset, uint64_t length,
+                   Change *change)
 {
-  uint64_t size = qcow2_cluster_size (image), end = offset + length;
+  uint64_t size = UINT64_C (1) << subcluster_bits (image), end = offset + length;
 
-  *ret_first = im_div_up (offset, size);
-  *ret_end = end == image->block.size ? im_div_up (end, size) : end / size;
-  *ret_end = im_max (*ret_end, *ret_first);
+  change->first = im_div_up (offset, size);
+  change->end = end == image->block.size
+                    ? im_div_up (end, qcow2_cluster_size (image)) << shift_of (image)
+                    : end / size;
+  if (change->first << subcluster_bits (image) >= end)
+    change->end = change->first;
 }
 
-/* Can clusters be made to read as zeros by their entries? */
+static bool
+is_compressed (ImBlock *block, uint64_t cluster)
+{
+  ImExtent extent;
+  size_t n;
+
+  return im_block_map (block, cluster << ((Qcow2Image *)block)->geometry.cluster_bits, 1,
+                       IM_MAP_WHERE, &extent, 1, &n, NULL) &&
+         extent.kind == IM_EXTENT_CHUNK && extent.depth == 0;
+}
+
+/* Takes parts of compressed clusters out: those have no bits for subclusters. */
+static void
+leave_compressed (ImBlock *block, Change *change)
+{
+  unsigned shift = shift_of ((Qcow2Image *)block);
+  uint64_t mask = (UINT64_C (1) << shift) - 1;
+
+  if ((change->first & mask) && is_compressed (block, change->first >> shift))
+    change->first = im_min (change->end, (change->first | mask) + 1);
+  if ((change->end & mask) && change->end > change->first &&
+      is_compressed (block, change->end >> shift))
+    change->end = im_max (change->first, change->end & ~mask);
+}
+
+/* Can ranges be made to read as zeros by their entries? */
 static bool
 has_zero_entries (const Qcow2Image *image, ImWriteFlags flags)
 {
-  return image->geometry.zero_flag ||
-         (!image->block.parent && flags & IM_WRITE_MAY_UNMAP);
+  return has_zero_bits (image) || (!image->block.parent && flags & IM_WRITE_MAY_UNMAP);
 }
 
 static bool
@@ -155,25 +230,26 @@ zero_claimed (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFlags fla
 {
   Qcow2Image *image = (Qcow2Image *)block;
   Change change = {.zero = true, .may_unmap = flags & IM_WRITE_MAY_UNMAP};
-  uint64_t first, end, size = qcow2_cluster_size (image), stop = offset + length;
+  uint64_t start, end, stop = offset + length;
 
-  whole_clusters (image, offset, length, &first, &end);
-  if (first == end || !has_zero_entries (image, flags))
+  whole_subclusters (image, offset, length, &change);
+  leave_compressed (block, &change);
+  if (change.first == change.end || !has_zero_entries (image, flags))
     return write_zeros_out (block, offset, length, error);
-  return write_zeros_out (block, offset, first * size - offset, error) &&
-         change_clusters (image, &change, first, end - first, error) &&
-         (end * size >= stop ||
-          write_zeros_out (block, end * size, stop - end * size, error));
+  start = change.first << subcluster_bits (image);
+  end = change.end << subcluster_bits (image);
+  return write_zeros_out (block, offset, start - offset, error) &&
+         change_subclusters (image, &change, error) &&
+         (end >= stop || write_zeros_out (block, end, stop - end, error));
 }
 
 static bool
 discard_claimed (Qcow2Image *image, uint64_t offset, uint64_t length, GError **error)
 {
   Change change = {.may_unmap = true};
-  uint64_t first, end;
 
-  whole_clusters (image, offset, length, &first, &end);
-  return change_clusters (image, &change, first, end - first, error);
+  whole_subclusters (image, offset, length, &change);
+  return change.first == change.end || change_subclusters (image, &change, error);
 }
 
 /* A request for a range of any length. */
@@ -193,9 +269,13 @@ claim_and_change (Qcow2Image *image, const Request *request, uint64_t offset,
 
   im_claim_take (image->writer->claims, &claim, offset >> bits,
                  (offset + length - 1) >> bits, true);
-  ok = request->discard
-           ? discard_claimed (image, offset, length, error)
-           : zero_claimed (&image->block, offset, length, request->flags, error);
+  if (image->raw_data)
+    ok = request->discard ? qcow2_raw_discard (image, offset, length, error)
+                          : qcow2_raw_zero (image, offset, length, request->flags, error);
+  else
+    ok = request->discard
+             ? discard_claimed (image, offset, length, error)
+             : zero_claimed (&image->block, offset, length, request->flags, error);
   im_claim_drop (image->writer->claims, &claim);
   return ok;
 }
@@ -260,7 +340,7 @@ qcow2_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFla
                      .step =
                          by_entries ? STEP_ENTRIES * size : im_max (STEP_BYTES, size)};
 
-  if ((flags & IM_WRITE_FAST) && !by_entries) {
+  if ((flags & IM_WRITE_FAST) && !by_entries && !image->raw_data) {
     im_set_errno (error, ENOTSUP, "this image has no entries for zeros");
     return false;
   }
@@ -274,10 +354,10 @@ qcow2_discard (ImBlock *block, uint64_t offset, uint64_t length, GError **error)
 {
   Qcow2Image *image = (Qcow2Image *)block;
   Request request = {.discard = true, .step = STEP_ENTRIES * qcow2_cluster_size (image)};
-  uint64_t first, end;
+  Change change = {.may_unmap = true};
 
-  whole_clusters (image, offset, length, &first, &end);
-  if (first == end)
+  whole_subclusters (image, offset, length, &change);
+  if (!image->raw_data && change.first == change.end)
     return true;
   return qcow2_writer_mark (image, error) &&
          in_steps (image, &request, offset, length, error) &&

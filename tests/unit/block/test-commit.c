@@ -10,13 +10,18 @@
 #include <glib/gstdio.h>
 #include <unistd.h>
 
-/* What happened to the file, a character each: a rank's write, or s for a sync. */
+/* What happened to the files, a character each: a rank's write, s for a sync, d for one
+ * of the data file. */
 static GString *story;
+static const ImFile *data_file;
+static bool data_fails;
 static int failure; /* of writes */
 
 static int
 before (ImFile *file, const ImFileChange *change)
 {
+  if (change->kind == IM_FILE_SYNC)
+    return data_fails && file == data_file ? EIO : 0;
   return change->kind == IM_FILE_WRITE ? failure : 0;
 }
 
@@ -26,7 +31,7 @@ after (ImFile *file, const ImFileChange *change)
   if (change->kind == IM_FILE_WRITE)
     g_string_append_c (story, *(char *)change->iov[0].iov_base);
   else if (change->kind == IM_FILE_SYNC)
-    g_string_append_c (story, 's');
+    g_string_append_c (story, file == data_file ? 'd' : 's');
 }
 
 static const ImFileHooks hooks = {.before = before, .after = after};
@@ -161,6 +166,53 @@ test_failure_tells_what_is_durable (void)
   }
 }
 
+/* Once, before anything that may point at it, and also where nothing does. */
+static void
+test_data_file_is_synced_first (void)
+{
+  static const struct {
+    const char *ranks, *story;
+  } cases[] = {{"", "ds"}, {"3", "ds3s"}, {"31", "1ds3s"}, {"3121", "11ds2s3s"}};
+  g_autoptr (ImFile) file = new_file ();
+  g_autoptr (ImFile) data = new_file ();
+  data_file = data;
+  for (size_t i = 0; i < G_N_ELEMENTS (cases); i++) {
+    Owner owner = {.ranks = cases[i].ranks};
+    ImCommit *commit = im_commit_new (&ops, &owner, file);
+    im_commit_add_file (commit, data);
+    story = g_string_new (NULL);
+    atomic_store (&im_file_hooks, &hooks);
+    g_assert_true (im_commit_now (commit, NULL));
+    atomic_store (&im_file_hooks, NULL);
+    g_assert_cmpstr (story->str, ==, cases[i].story);
+    g_string_free (story, TRUE);
+    im_commit_free (commit);
+  }
+}
+
+static void
+test_data_file_that_failed_stops_commits (void)
+{
+  g_autoptr (ImFile) file = new_file ();
+  g_autoptr (ImFile) data = new_file ();
+  Owner owner = {.ranks = "13"};
+  ImCommit *commit = im_commit_new (&ops, &owner, file);
+  g_autoptr (GError) error = NULL;
+  data_file = data;
+  data_fails = true;
+  im_commit_add_file (commit, data);
+  story = g_string_new (NULL);
+  atomic_store (&im_file_hooks, &hooks);
+  g_assert_false (im_commit_now (commit, &error));
+  g_assert_error (error, IM_ERRNO, EIO);
+  data_fails = false;
+  g_assert_false (im_commit_now (commit, NULL));
+  atomic_store (&im_file_hooks, NULL);
+  g_assert_cmpstr (story->str, ==, "1");
+  g_string_free (story, TRUE);
+  im_commit_free (commit);
+}
+
 static guint
 count_taken (ImQuarantine *q, bool all)
 {
@@ -258,6 +310,10 @@ main (int argc, char **argv)
                    test_failure_is_told_and_passes);
   g_test_add_func ("/block/commit/failure-tells-what-is-durable",
                    test_failure_tells_what_is_durable);
+  g_test_add_func ("/block/commit/data-file-is-synced-first",
+                   test_data_file_is_synced_first);
+  g_test_add_func ("/block/commit/data-file-that-failed-stops-commits",
+                   test_data_file_that_failed_stops_commits);
   g_test_add_func ("/block/quarantine/needs-a-commit", test_quarantine_needs_a_commit);
   g_test_add_func ("/block/quarantine/waits-for-operations",
                    test_quarantine_waits_for_operations);

@@ -90,21 +90,44 @@ run_threads (const RigShape *shape, unsigned rounds)
   rig_clear (&rig);
 }
 
+static const RigShape threaded[] = {
+    {.cluster_bits = 9,
+     .parent = true,
+     .filled = true,
+     .compressed = true,
+     .snapshot = true},
+    {.cluster_bits = 16,
+     .parent = true,
+     .filled = true,
+     .compressed = true,
+     .snapshot = true},
+    {.cluster_bits = 14,
+     .extended = true,
+     .parent = true,
+     .filled = true,
+     .snapshot = true},
+    {.cluster_bits = 16,
+     .extended = true,
+     .parent = true,
+     .filled = true,
+     .compressed = true},
+    {.cluster_bits = 12, .data = RIG_DATA_FILE, .parent = true, .filled = true},
+    {.cluster_bits = 16, .data = RIG_DATA_FILE_RAW, .extended = true},
+};
+
 static void
 test_threads (void)
 {
   if (!rig_has_qemu_img ())
     return;
-  for (unsigned bits = 9; bits <= 16; bits += 7)
-    run_threads (&(RigShape){.version = 3,
-                             .cluster_bits = bits,
-                             .refcount_bits = 16,
-                             .size = 4 << 20,
-                             .parent = true,
-                             .filled = true,
-                             .compressed = true,
-                             .snapshot = true},
-                 g_test_slow () ? 2000 : 300);
+  for (size_t i = 0; i < G_N_ELEMENTS (threaded); i++) {
+    RigShape shape = threaded[i];
+
+    shape.version = 3;
+    shape.refcount_bits = 16;
+    shape.size = 4 << 20;
+    run_threads (&shape, g_test_slow () ? 2000 : 200);
+  }
 }
 
 static atomic_uint fail_every; /* 0: never */
@@ -180,17 +203,20 @@ test_failing_disk (void)
 
   if (!rig_has_qemu_img ())
     return;
-  for (unsigned i = 0; i < 4; i++) {
+  for (unsigned i = 0; i < 8; i++) {
+    static const unsigned bits[] = {9, 12, 14, 12};
     Rig rig;
 
     rig_make (&rig,
               &(RigShape){.version = 3,
-                          .cluster_bits = i < 2 ? 9 : 12,
+                          .cluster_bits = bits[i / 2],
                           .refcount_bits = 16,
                           .size = 2 << 20,
+                          .extended = i / 2 == 2,
+                          .data = i / 2 == 3 ? RIG_DATA_FILE : RIG_DATA_INSIDE,
                           .parent = true,
                           .filled = true,
-                          .compressed = true},
+                          .compressed = i / 2 != 3},
               &shared);
     rig_open (&rig, IM_CACHE_UNSAFE);
     atomic_store (&fail_with, errors[i % 2]);
