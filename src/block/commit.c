@@ -29,9 +29,10 @@ struct ImCommitBatch {
 };
 
 struct ImCommit {
-  const ImCommitOps *ops; /* with owner and file: const */
+  const ImCommitOps *ops; /* with all up to the thread: const */
   void *owner;
   ImFile *file;
+  GPtrArray *data; /* further ImFiles */
   pthread_t thread;
   pthread_mutex_t mutex; /* guards all below */
   pthread_cond_t ended;  /* a commit has */
@@ -66,11 +67,18 @@ compare_updates (gconstpointer a, gconstpointer b)
   return (x->at > y->at) - (x->at < y->at);
 }
 
+/* Before RANK.  The data that this commit is about was all written before it began, so
+ * its files need no more than the first barrier; the other file has one rank after the
+ * other. */
 static bool
-barrier (ImCommit *commit, unsigned rank, GError **error)
+barrier (ImCommit *commit, unsigned rank, bool *data_durable, GError **error)
 {
   if (atomic_load_explicit (&im_commit_left_out, memory_order_relaxed) >> rank & 1)
     return true;
+  for (guint i = 0; !*data_durable && i < commit->data->len; i++)
+    if (!im_file_sync (commit->data->pdata[i], error))
+      return false;
+  *data_durable = true;
   return im_file_sync (commit->file, error);
 }
 
@@ -108,41 +116,51 @@ write_run (ImCommit *commit, const Update *updates, size_t n, GError **error)
          im_file_write_batch (commit->file, ranges, n, false, error);
 }
 
-/* Before rank 3 always: the data that it points at was written by others. */
-static bool
+/* Returns how many ranks are durable; fewer than all on failure.  A barrier before rank 3
+ * always: the data that it points at was written by others. */
+static unsigned
 write_ranks (ImCommit *commit, const GArray *updates, GError **error)
 {
   const Update *all = (const Update *)updates->data;
-  bool wrote = false;
+  bool wrote = false, data_durable = false;
   unsigned rank = 0;
   for (size_t i = 0, n; i < updates->len; i += n) {
     n = count_run (all + i, updates->len - i);
     if (all[i].rank != rank) {
-      if ((wrote || all[i].rank == 3) && !barrier (commit, all[i].rank, error))
-        return false;
+      if ((wrote || all[i].rank == 3) &&
+          !barrier (commit, all[i].rank, &data_durable, error))
+        return rank;
       rank = all[i].rank;
     }
     if (!write_run (commit, all + i, n, error))
-      return false;
+      return rank;
     wrote = true;
   }
-  return barrier (commit, IM_COMMIT_RANKS, error);
+  return barrier (commit, IM_COMMIT_RANKS, &data_durable, error) ? IM_COMMIT_RANKS : rank;
+}
+
+static bool
+check_synced (const ImCommit *commit, GError **error)
+{
+  for (guint i = 0; i < commit->data->len; i++)
+    if (!im_file_check_synced (commit->data->pdata[i], error))
+      return false;
+  return im_file_check_synced (commit->file, error);
 }
 
 /* One commit; this thread alone makes one. */
-static bool
+static void
 run (ImCommit *commit, GError **error)
 {
-  if (!im_file_check_synced (commit->file, error))
-    return false;
+  if (!check_synced (commit, error))
+    return;
   ImCommitBatch batch = {.updates = g_array_new (FALSE, FALSE, sizeof (Update))};
   g_array_set_clear_func (batch.updates, clear_update);
   commit->ops->collect (commit->owner, &batch);
   g_array_sort (batch.updates, compare_updates);
-  bool ok = write_ranks (commit, batch.updates, error);
+  unsigned durable = write_ranks (commit, batch.updates, error);
   g_array_unref (batch.updates);
-  commit->ops->finished (commit->owner, ok);
-  return ok;
+  commit->ops->finished (commit->owner, durable);
 }
 
 /* Runs a commit with the mutex released meanwhile. */
@@ -260,6 +278,7 @@ im_commit_new (const ImCommitOps *ops, void *owner, ImFile *file)
   commit->ops = ops;
   commit->owner = owner;
   commit->file = file;
+  commit->data = g_ptr_array_new ();
   pthread_mutex_init (&commit->mutex, NULL);
   pthread_cond_init (&commit->ended, NULL);
   pthread_condattr_t attributes;
@@ -268,6 +287,12 @@ im_commit_new (const ImCommitOps *ops, void *owner, ImFile *file)
   pthread_cond_init (&commit->wake, &attributes);
   pthread_condattr_destroy (&attributes);
   return commit;
+}
+
+void
+im_commit_add_file (ImCommit *commit, ImFile *file)
+{
+  g_ptr_array_add (commit->data, file);
 }
 
 void
@@ -289,6 +314,7 @@ im_commit_free (ImCommit *commit)
     return;
   im_commit_stop (commit);
   g_clear_error (&commit->failure);
+  g_ptr_array_unref (commit->data);
   pthread_cond_destroy (&commit->ended);
   pthread_cond_destroy (&commit->wake);
   pthread_mutex_destroy (&commit->mutex);

@@ -21,13 +21,17 @@ typedef struct {
   /* Copies all that is dirty into BATCH, under the owner's own mutex.  Bytes that such
    * copies point at have been written. */
   void (*collect) (void *owner, ImCommitBatch *batch);
-  /* The commit of the last copies ended.  False: nobody knows what of them is in the
-   * file, and they must come again. */
-  void (*finished) (void *owner, bool durable);
+  /* The commit of the last copies ended.  What had a rank below DURABLE is in the file
+   * for good; it is IM_COMMIT_RANKS where all went well.  Of rank DURABLE any part may
+   * have been written, of later ones nothing was; all must come again. */
+  void (*finished) (void *owner, unsigned durable);
 } ImCommitOps;
 
 /* FILE is borrowed. */
 ImCommit *im_commit_new (const ImCommitOps *ops, void *owner, ImFile *file);
+/* FILE, borrowed, holds data that pointers in the first file lead to: it is made durable
+ * by the first barrier of each commit.  Before the first commit. */
+void im_commit_add_file (ImCommit *commit, ImFile *file);
 /* Ends the thread and makes none again; im_commit_now still works. */
 void im_commit_stop (ImCommit *commit);
 /* Commits nothing. */

@@ -25,8 +25,16 @@ im_quarantine_add (ImQuarantine *q, uint64_t at, uint64_t length, bool punch)
 {
   ImQuarantined range = {
       .at = at, .length = length, .punch = punch, .stamp = im_operation_stamp ()};
-  g_array_append_val (q->fresh, range);
+  ImQuarantined *last = q->fresh->len > 0
+                            ? &g_array_index (q->fresh, ImQuarantined, q->fresh->len - 1)
+                            : NULL;
   q->bytes += length;
+  if (last && last->punch == punch && last->at + last->length == at) {
+    last->length += length;
+    last->stamp = range.stamp;
+    return;
+  }
+  g_array_append_val (q->fresh, range);
 }
 
 static void
@@ -47,6 +55,12 @@ void
 im_quarantine_settle (ImQuarantine *q, bool durable)
 {
   move_all (q->sealed, durable ? q->waiting : q->fresh);
+}
+
+size_t
+im_quarantine_ranges (const ImQuarantine *q)
+{
+  return (size_t)q->fresh->len + q->sealed->len + q->waiting->len;
 }
 
 GArray *

@@ -28,9 +28,13 @@ typedef struct {
 void im_quarantine_init (ImQuarantine *quarantine);
 void im_quarantine_clear (ImQuarantine *quarantine);
 
-/* Its last pointer has just been removed. */
+/* Its last pointer has just been removed.  Neighbours that come one after the other are
+ * one range. */
 void im_quarantine_add (ImQuarantine *quarantine, uint64_t at, uint64_t length,
                         bool punch);
+
+/* How many there are, which is what quarantine costs in memory. */
+size_t im_quarantine_ranges (const ImQuarantine *quarantine);
 
 /* A commit has copied all removals up to here. */
 void im_quarantine_seal (ImQuarantine *quarantine);

@@ -180,8 +180,8 @@ static ssize_t
 write_step (ImBlock *block, const ImWriteFormat *format, const uint8_t *buf, size_t len,
             uint64_t offset, GError **error)
 {
-  uint64_t unit = format->unit, guest = offset / unit * unit;
-  uint64_t end = im_div_up (offset + len, unit) * unit;
+  uint64_t piece = format->piece, guest = offset / piece * piece;
+  uint64_t end = im_div_up (offset + len, piece) * piece;
   ImReservation r = {0};
   if (!format->reserve (block, guest, end - guest, &r, error))
     return -1;

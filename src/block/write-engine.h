@@ -12,9 +12,9 @@
 #include "block/block.h"
 #include "block/claims.h"
 
-/* Where a run of whole units is to be written. */
+/* Where a run of whole pieces is to be written. */
 typedef struct {
-  uint64_t guest, length; /* whole units; may reach past the disk's end */
+  uint64_t guest, length; /* the last piece may reach past the disk's end, or end there */
   ImFile *file;           /* borrowed from the block */
   uint64_t at;
   bool own;                 /* it is there already: write, and there is nothing to link */
@@ -24,12 +24,14 @@ typedef struct {
 } ImReservation;
 
 typedef struct {
-  uint32_t unit; /* bytes; a power of two */
-  /* Finds room for units from GUEST on, at most LENGTH bytes; at least one unit.  The
-   * caller holds them exclusively. */
+  uint32_t unit;  /* of claims: bytes, a power of two */
+  uint32_t piece; /* of allocation: the same, or an equal part of a unit */
+  /* Finds room for pieces from GUEST on, at most LENGTH bytes; at least one piece.  It
+   * may begin before GUEST, and end later, where more of those units has to be carried
+   * over. The caller holds the units exclusively. */
   bool (*reserve) (ImBlock *block, uint64_t guest, uint64_t length, ImReservation *ret,
                    GError **error);
-  /* From now on the units are there.  Fails only where nothing was changed. */
+  /* From now on the pieces are there.  Fails only where nothing was changed. */
   bool (*link) (ImBlock *block, const ImReservation *reservation, GError **error);
   /* Instead of link: they are not needed. */
   void (*cancel) (ImBlock *block, const ImReservation *reservation);

@@ -42,7 +42,8 @@ struct ImOpenContext {
    * none. */
   ImBlock *(*open_parent) (const ImOpenContext *context, ImFile *from, const char *name,
                            const char *format, GError **error);
-  /* Opens a further file of the same image, such as a data file, by the same rules. */
+  /* Opens a further file of the same image, such as a data file, by the same rules; for
+   * writing where FROM is and that can be. */
   ImFile *(*open_file) (const ImOpenContext *context, ImFile *from, const char *name,
                         GError **error);
 };

@@ -44,13 +44,33 @@ open_with (const char *path, bool writable, const ImOpenOptions *options, GError
   return im_file_open (path, &mode, error);
 }
 
-/* A parent, or a further file: only ever read. */
-static ImFile *
-open_file (const char *path, const ImOpenOptions *options, GError **error)
+/* Is ERROR of opening for writing a reason to open for reading instead? */
+static bool
+may_be_read_only (const GError *error)
 {
-  g_autoptr (ImFile) file = open_with (path, false, options, error);
-  if (!file || !lock (file, options, error))
-    return NULL;
+  return g_error_matches (error, IM_ERRNO, EACCES) ||
+         g_error_matches (error, IM_ERRNO, EPERM) ||
+         g_error_matches (error, IM_ERRNO, EROFS);
+}
+
+/* Nobody may write it, root included: its owner wants it to stay. */
+static bool
+is_protected (const ImFile *file)
+{
+  const struct stat *st = im_file_stat (file);
+  return S_ISREG (st->st_mode) && !(st->st_mode & (S_IWUSR | S_IWGRP | S_IWOTH));
+}
+
+/* For writing where that can be. */
+static ImFile *
+open_writable (const char *path, const ImOpenOptions *options, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (ImFile) file = open_with (path, true, options, &failure);
+  if (file ? is_protected (file) : may_be_read_only (failure))
+    return open_with (path, false, options, error);
+  if (!file)
+    g_propagate_error (error, g_steal_pointer (&failure));
   return g_steal_pointer (&file);
 }
 
@@ -66,18 +86,25 @@ choose_format (ImFile *file, const char *name, GError **error)
   return format;
 }
 
-/* True when FILE is none of those that are being opened towards CHILD. */
+/* Is FILE one of those that are being opened towards CHILD? */
+static bool
+is_open_already (const ImFile *file, const Opening *child)
+{
+  for (const Opening *o = child; o; o = o->child) {
+    if (im_file_is_same (file, im_file_stat (o->file)))
+      return true;
+  }
+  return false;
+}
+
 static bool
 check_loop (const ImFile *file, const Opening *child, GError **error)
 {
-  for (const Opening *o = child; o; o = o->child) {
-    if (!im_file_is_same (file, im_file_stat (o->file)))
-      continue;
-    g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
-                 "the chain of backing files loops: it is its own ancestor");
-    return false;
-  }
-  return true;
+  if (!is_open_already (file, child))
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+               "the chain of backing files loops: it is its own ancestor");
+  return false;
 }
 
 static ImBlock *open_parent (const ImOpenContext *context, ImFile *from, const char *name,
@@ -161,6 +188,17 @@ open_disk (ImFile *file, const ImFormat *format, const ImOpenOptions *options,
   return disk;
 }
 
+/* A further file that is to be written must not be the image itself. */
+static bool
+check_other (const ImFile *file, const Opening *opening, GError **error)
+{
+  if (!is_open_already (file, opening))
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+               "the image and the data file that it names are the same file");
+  return false;
+}
+
 /* Is PATH, with all links resolved, below the folder that --backing names? */
 static bool
 check_under (const char *path, const char *folder, GError **error)
@@ -178,18 +216,24 @@ check_under (const char *path, const char *folder, GError **error)
   return false;
 }
 
+/* The file that FROM calls NAME; only ever read unless WRITABLE. */
 static ImFile *
-open_named (const Opening *opening, ImFile *from, const char *name, GError **error)
+open_named (const Opening *opening, ImFile *from, const char *name, bool writable,
+            GError **error)
 {
   const ImOpenOptions *options = opening->options;
   g_autofree char *path = im_image_resolve_name (from, name);
   g_autoptr (ImFile) file = NULL;
-  if (options->backing != IM_BACKING_UNDER ||
-      check_under (path, options->backing_dir, error))
-    file = open_file (path, options, error);
-  if (!file)
+  bool ok = options->backing != IM_BACKING_UNDER ||
+            check_under (path, options->backing_dir, error);
+  if (ok)
+    file = writable ? open_writable (path, options, error)
+                    : open_with (path, false, options, error);
+  ok = file && (!im_file_is_writable (file) || check_other (file, opening, error)) &&
+       lock (file, options, error);
+  if (!ok)
     g_prefix_error (error, "%s: ", path);
-  return g_steal_pointer (&file);
+  return ok ? g_steal_pointer (&file) : NULL;
 }
 
 static ImBlock *
@@ -202,7 +246,7 @@ open_parent (const ImOpenContext *context, ImFile *from, const char *name,
     return NULL;
   name = node && node->filename ? node->filename : name;
   format_name = node && node->driver ? node->driver : format_name;
-  g_autoptr (ImFile) file = open_named (opening, from, name, error);
+  g_autoptr (ImFile) file = open_named (opening, from, name, false, error);
   if (!file) {
     g_prefix_error (error, "backing file ");
     return NULL;
@@ -222,16 +266,8 @@ static ImFile *
 open_further_file (const ImOpenContext *context, ImFile *from, const char *name,
                    GError **error)
 {
-  return open_named ((const Opening *)context, from, name, error);
-}
-
-/* Is ERROR of opening for writing a reason to open for reading instead? */
-static bool
-may_be_read_only (const GError *error)
-{
-  return g_error_matches (error, IM_ERRNO, EACCES) ||
-         g_error_matches (error, IM_ERRNO, EPERM) ||
-         g_error_matches (error, IM_ERRNO, EROFS);
+  return open_named ((const Opening *)context, from, name, im_file_is_writable (from),
+                     error);
 }
 
 /* The image's file for writing; NULL with image->read_only_because set where it can only
@@ -248,11 +284,10 @@ open_for_writing (ImImage *image, const ImOpenOptions *options, GError **error)
       g_propagate_error (error, g_steal_pointer (&failure));
     return NULL;
   }
-  const struct stat *st = im_file_stat (file);
   image->format = choose_format (file, options->format, error);
   if (!image->format)
     return NULL;
-  if (S_ISREG (st->st_mode) && !(st->st_mode & (S_IWUSR | S_IWGRP | S_IWOTH)))
+  if (is_protected (file))
     image->read_only_because = g_strdup ("nobody has write permission on it");
   else if (!image->format->writable)
     image->read_only_because =

@@ -74,7 +74,7 @@ differ() { # IMAGE SEED [OPTION...]
   local seed=30 type
   yes 'something that can be compressed' | head -c 9M >plain.raw || :
   for type in zlib zstd; do
-    qemu-img convert -c -O qcow2 -o "compression_type=$type" plain.raw a.qcow2
+    qemu-img convert -c -m 1 -O qcow2 -o "compression_type=$type" plain.raw a.qcow2
     differ a.qcow2 $((seed++)) --discard=unmap
   done
 }
@@ -91,6 +91,51 @@ differ() { # IMAGE SEED [OPTION...]
   differ a.qcow2 50 --discard=unmap
   qemu-img convert -l before -O raw a.qcow2 before.raw
   head -c 9M /dev/zero | tr '\0' '\007' | cmp - before.raw
+}
+
+@test "qcow2-write: lazy refcounts: kill -9 leaves the dirty mark, and what can be repaired; closing leaves neither" {
+  local round
+  qemu-img create -q -f qcow2 -o cluster_size=4k,lazy_refcounts=on a.qcow2 9M
+  differ a.qcow2 60 --discard=unmap
+  for round in $(seq 5); do
+    serve --discard=unmap a.qcow2
+    qemu-io -f raw -c 'discard 0 64k' -c 'write 0 64k' "nbd+unix:///?socket=$PWD/s" >/dev/null
+    /usr/bin/python3 "$DIFFER" "$PWD/s" reference.raw "$round" 100000 2>/dev/null &
+    sleep "0.$((RANDOM % 5 + 1))"
+    kill -9 "$(cat pid)"
+    wait $! || :
+    rm -f pid
+    [ "$(od -An -tu1 -j79 -N1 a.qcow2)" -eq 1 ]
+    # Once more on what is dirty, which stays so, then repaired.
+    run serve a.qcow2
+    [[ $output == *"a.qcow2: it was not closed, "* ]]
+    qemu-io -f raw -c 'write -P 7 1M 1M' -c flush "nbd+unix:///?socket=$PWD/s" >/dev/null
+    stop
+    [ "$(od -An -tu1 -j79 -N1 a.qcow2)" -eq 1 ]
+    qemu-img check -q -r all a.qcow2
+    qemu-img check -q a.qcow2
+    qemu-io -r -f qcow2 -c 'read -P 7 1M 1M' a.qcow2 >/dev/null
+  done
+}
+
+@test "qcow2-write: a terabyte is discarded and zeroed at once, in little memory" {
+  qemu-img create -q -f qcow2 -o preallocation=metadata a.qcow2 1T
+  serve --discard=unmap a.qcow2
+  qemu-io -f raw -c 'write -P 9 900G 1M' "nbd+unix:///?socket=$PWD/s" >/dev/null
+  /usr/bin/python3 - "$PWD/s" <<'PYTHON'
+import sys, nbd
+h = nbd.NBD()
+h.connect_unix(sys.argv[1])
+step = 2 << 30
+for at in range(0, 1 << 40, step):
+    h.trim(step, at) if at % (2 * step) else h.zero(step, at)
+h.flush()
+assert h.pread(1 << 20, 900 << 30) == bytes(1 << 20)
+PYTHON
+  [ "$(awk '/VmHWM/ { print $2 }' "/proc/$(cat pid)/status")" -lt 400000 ]
+  stop
+  qemu-img check -q a.qcow2
+  [ "$(stat -c %b a.qcow2)" -lt 1000000 ]
 }
 
 @test "qcow2-write: opening and reading change no byte, -r and all" {
@@ -117,12 +162,178 @@ differ() { # IMAGE SEED [OPTION...]
   stop
 }
 
-@test "qcow2-write: what cannot be written yet is served read-only, and says why" {
-  qemu-img create -q -f qcow2 -o extended_l2=on a.qcow2 1M
-  run serve a.qcow2
-  [[ $output == *"a.qcow2: exported read-only: "* ]]
+@test "qcow2-write: extended L2 entries: every cluster size, parents, preallocated" {
+  local seed=60 size parent OPERATIONS=150
+  for size in 16k 64k 2M; do
+    qemu-img create -q -f qcow2 -o "extended_l2=on,cluster_size=$size" a.qcow2 9M
+    differ a.qcow2 $((seed++)) --discard=unmap
+    head -c 3000001 /dev/urandom >short.raw
+    head -c 12M /dev/urandom >long.raw
+    for parent in short long; do
+      qemu-img create -q -f qcow2 -F raw -b $parent.raw \
+        -o "extended_l2=on,cluster_size=$size" a.qcow2 9000001
+      differ a.qcow2 $((seed++)) --discard=unmap
+    done
+    qemu-img create -q -f qcow2 -F raw -b short.raw \
+      -o "extended_l2=on,cluster_size=$size,preallocation=metadata" a.qcow2 9000001
+    differ a.qcow2 $((seed++))
+  done
+}
+
+@test "qcow2-write: extended L2 entries: compressed clusters, and those of a snapshot" {
+  yes 'something that can be compressed' | head -c 9M >plain.raw || :
+  qemu-img convert -c -m 1 -O qcow2 -o extended_l2=on plain.raw a.qcow2
+  differ a.qcow2 80 --discard=unmap
+  qemu-img snapshot -c before a.qcow2
+  qemu-img convert -O raw a.qcow2 before.raw
+  differ a.qcow2 81 --discard=unmap
+  qemu-img convert -l before -O raw a.qcow2 after.raw
+  cmp before.raw after.raw
+}
+
+@test "qcow2-write: a write of a subcluster carries nothing over, and shares its cluster" {
+  head -c 1M /dev/urandom >parent.raw
+  qemu-img create -q -f qcow2 -F raw -b parent.raw -o extended_l2=on a.qcow2 1M
+  serve a.qcow2
+  qemu-io -f raw -c 'write -P 1 68k 2k' -c 'write -P 2 84k 512' -c 'write -z 72k 4k' \
+    "nbd+unix:///?socket=$PWD/s" >/dev/null
   stop
-  qemu-img create -q -f qcow2 -o data_file=a.data b.qcow2 1M
+  qemu-img check -q a.qcow2
+  # Of the second cluster: subclusters 2 and 10 hold data, 4 and 5 zeros, the rest is not here.
+  run qemu-img map --output=json a.qcow2
+  [[ $output == *'"start": 0, "length": 69632, "depth": 1'* ]]
+  [[ $output == *'"start": 69632, "length": 2048, "depth": 0, "present": true, "zero": false'* ]]
+  [[ $output == *'"start": 73728, "length": 4096, "depth": 0, "present": true, "zero": true'* ]]
+  [[ $output == *'"start": 86016, "length": 2048, "depth": 0, "present": true, "zero": false'* ]]
+}
+
+@test "qcow2-write: QEMU and imgmount take turns at subclusters" {
+  local round
+  head -c 5M /dev/urandom >parent.raw
+  qemu-img create -q -f qcow2 -F raw -b parent.raw -o extended_l2=on,cluster_size=32k a.qcow2 9M
+  for round in 1 2 3; do
+    differ a.qcow2 $((90 + round)) --discard=unmap
+    qemu-img convert -O raw a.qcow2 copy.raw
+    for f in a.qcow2 copy.raw; do
+      qemu-io -f "$([ $f = a.qcow2 ] && echo qcow2 || echo raw)" \
+        -c "write -P $round $((round * 77))k 3k" -c "write -z ${round}M 37k" \
+        -c "write -P 9 $((round * 1234))k 100k" -c "write -z -u 4M 512k" "$f" >/dev/null
+    done
+    qemu-img compare -q -F raw a.qcow2 copy.raw
+  done
+}
+
+# A data file that is said to be the disk byte for byte is.
+differ_data() { # SEED [OPTION...]
+  differ a.qcow2 "$@"
+  if qemu-img info a.qcow2 | grep -q 'data file raw: true'; then
+    truncate -s "$(stat -c %s a.data)" reference.raw
+    cmp reference.raw a.data
+  fi
+}
+
+@test "qcow2-write: external data files, with and without subclusters and parents" {
+  local seed=100 size kind options
+  head -c 5M /dev/urandom >short.raw
+  head -c 12M /dev/urandom >long.raw
+  md5sum short.raw long.raw >sum
+  for size in cluster_size=512 cluster_size=64k cluster_size=2M extended_l2=on; do
+    for kind in plain metadata short long; do
+      rm -f a.data
+      options=data_file=a.data,$size
+      case $kind in
+        plain) qemu-img create -q -f qcow2 -o "$options" a.qcow2 9000001 ;;
+        metadata) qemu-img create -q -f qcow2 -o "$options,preallocation=metadata" a.qcow2 9000001 ;;
+        *) qemu-img create -q -f qcow2 -F raw -b $kind.raw -o "$options" a.qcow2 9000001 ;;
+      esac
+      OPERATIONS=150 differ_data $((seed++)) --discard=unmap
+    done
+  done
+  md5sum -c --quiet sum
+}
+
+@test "qcow2-write: a raw data file is the disk byte for byte, and stays called so" {
+  local seed=130 options discard
+  for options in cluster_size=512 cluster_size=64k cluster_size=16k,extended_l2=on preallocation=full; do
+    for discard in ignore unmap; do
+      rm -f a.data
+      qemu-img create -q -f qcow2 -o "data_file=a.data,data_file_raw=on,$options" a.qcow2 9000001
+      differ_data $((seed++)) --discard=$discard
+      qemu-img info a.qcow2 | grep -q 'data file raw: true'
+    done
+  done
+}
+
+@test "qcow2-write: data files and subclusters in every cache mode and with every engine" {
+  local seed=170 mode OPERATIONS=100
+  for mode in --cache=none --cache=directsync --cache=writethrough "--cache=none --aio=io_uring" \
+    "--cache=none --aio=native"; do
+    rm -f a.data
+    qemu-img create -q -f qcow2 -o data_file=a.data,data_file_raw=on,extended_l2=on a.qcow2 9000001
+    # shellcheck disable=SC2086
+    differ_data $((seed++)) --discard=unmap $mode
+  done
+}
+
+@test "qcow2-write: preallocation=falloc and full, plain and with subclusters" {
+  local seed=150 kind
+  for kind in falloc full; do
+    for extended in off on; do
+      qemu-img create -q -f qcow2 -o "preallocation=$kind,extended_l2=$extended" a.qcow2 9M
+      differ a.qcow2 $((seed++)) --discard=unmap
+    done
+  done
+}
+
+@test "qcow2-write: a data file is locked against QEMU, and by it; read-only it is only read" {
+  qemu-img create -q -f qcow2 -o data_file=a.data a.qcow2 9M
+  serve a.qcow2
+  run qemu-io -f raw -c 'write 0 512' a.data
+  [[ $output == *lock* ]]
+  stop
+  qemu-io -f raw -c 'sleep 100000' a.data >/dev/null &
+  until grep -q "$(stat -c %i a.data)" /proc/locks; do sleep 0.05; done
+  run serve a.qcow2
+  kill $!
+  wait $! || :
+  [ "$status" -eq 1 ]
+  [[ $output == *"a.data: is in use"* ]]
+  serve -r a.qcow2
+  for fd in "/proc/$(cat pid)/fd"/*; do
+    [[ $(readlink "$fd") != */a.data ]] || grep -q '^flags:.*0$' "/proc/$(cat pid)/fdinfo/${fd##*/}"
+  done
+  stop
+}
+
+@test "qcow2-write: an image that names itself as its data file is refused" {
+  qemu-img create -q -f qcow2 -o data_file=a.data a.qcow2 1M
+  ln -f a.qcow2 a.data
+  md5sum a.qcow2 >sum
+  run serve a.qcow2
+  [ "$status" -eq 1 ]
+  [[ $output == *"a.data: the image and the data file that it names are the same file"* ]]
+  md5sum -c --quiet sum
+}
+
+@test "qcow2-write: a raw data file below a parent is no promise: the bit goes before a write" {
+  head -c 5M /dev/urandom >short.raw
+  qemu-img create -q -f qcow2 -F raw -b short.raw -o data_file=a.data a.qcow2 9M
+  printf '\002' | dd of=a.qcow2 bs=1 seek=95 conv=notrunc status=none
+  serve a.qcow2
+  stop
+  qemu-img info a.qcow2 | grep -q 'data file raw: true'
+  differ a.qcow2 160 --discard=unmap
+  qemu-img info a.qcow2 | grep -q 'data file raw: false'
+}
+
+@test "qcow2-write: what cannot be written is served read-only, and says why" {
+  qemu-img create -q -f qcow2 -o data_file=a.data a.qcow2 1M
+  chmod 0444 a.data
+  run serve a.qcow2
+  [[ $output == *"a.qcow2: exported read-only: its data file cannot be opened for writing"* ]]
+  stop
+  qemu-img create -q -f qcow2 b.qcow2 1M
+  printf '\002' | dd of=b.qcow2 bs=1 seek=79 conv=notrunc status=none
   run serve b.qcow2
   [[ $output == *"b.qcow2: exported read-only: "* ]]
   stop

@@ -1,14 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qcow2: what of a writable image a commit writes, and in which rank.
  *
- *   0  the autoclear bits, cleared: before any change
+ *   0  the autoclear bits that are not kept up, cleared: before any change; with lazy
+ *      refcounts the dirty mark, before the first change of a table or a count
  *   1  new refcount blocks, L2 tables and refcount tables; counts, raised or let go
  *   2  the refcount table, and its place in the header
- *   3  L2 and L1 entries */
+ *   3  L2 and L1 entries
+ *   4  the dirty mark, removed, in the last commit of all
+ *
+ * A commit that failed in rank n has made the ranks below n durable, has written any part
+ * of rank n, and nothing beyond it.  All comes again, in the state of then, which is
+ * sound for each kind:
+ *
+ *   counts         Rank 1 as ever.  One that was raised may be too high in the file,
+ * which is a leak; one was lowered only after the removal had become durable. new block
+ * The table points at it from rank 2 on, so what was durable by then was a whole block;
+ * that its later counts are rank 1 is as with any block. refcount table A new one is rank
+ * 1 until rank 2 began.  From then on the header may name it: an entry that came after
+ * the failure would be there before the block that it points at, were it not rank 2.  So
+ * the table is no longer fresh, and the header's field alone comes again. L2 table
+ * Likewise: rank 1 until rank 3 began.  Then an L1 entry may point at it and it is rank
+ * 3, and what lies at its place is what rank 1 made durable, a sound table, and nothing
+ * older. L1, L2 entry   Rank 3.  What they point at in the file was made in ranks 1 and 2
+ * of the commit that wrote it first. quarantine     What lost its last pointer stays
+ * until a commit that copied its removal is durable as a whole. */
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "formats/qcow2/qcow2-writer.h"
+
+enum { RANK_MARKS, RANK_NEW, RANK_COUNTS_VALID, RANK_POINTERS, RANK_LAST };
+
+enum { RELEASED_AT_ONCE = 4096 }; /* clusters, under one hold of the mutex */
 
 #define SECTOR_ENTRIES 64u /* of L1 and refcount table: one sector's */
 
@@ -32,9 +55,9 @@ bit (const uint64_t *bits, uint64_t n)
 
 /* Ends the writing of what STATE says: dirty again where that failed. */
 static bool
-settle_state (Qcow2Dirty *state, bool durable)
+settle_state (Qcow2Dirty *state, unsigned ranks)
 {
-  bool dirty = false;
+  bool dirty = false, durable = ranks == IM_COMMIT_RANKS;
 
   for (unsigned i = 0; i < QCOW2_MAX_WORDS; i++) {
     if (!durable)
@@ -42,7 +65,8 @@ settle_state (Qcow2Dirty *state, bool durable)
     state->writing[i] = 0;
     dirty |= state->dirty[i] != 0;
   }
-  if (!durable)
+  /* Once pointers may have been written, one of them may point here. */
+  if (ranks < RANK_POINTERS)
     state->fresh |= state->fresh_writing;
   state->fresh_writing = false;
   return dirty;
@@ -79,7 +103,7 @@ collect_block (Qcow2Image *image, Qcow2Counts *counts, ImCommitBatch *batch)
 
     if (end == piece)
       continue;
-    im_commit_add (batch, 1, counts->at + piece * step,
+    im_commit_add (batch, RANK_NEW, counts->at + piece * step,
                    g_memdup2 (counts->bytes + piece * step, (end - piece) * step),
                    (end - piece) * step);
     piece = end;
@@ -108,7 +132,8 @@ collect_table (Qcow2Image *image, Qcow2Table *t, ImCommitBatch *batch)
 
     if (end == piece)
       continue;
-    im_commit_add (batch, t->state.fresh_writing ? 1 : 3, t->at + piece * step,
+    im_commit_add (batch, t->state.fresh_writing ? RANK_NEW : RANK_POINTERS,
+                   t->at + piece * step,
                    copy_words (t->words + piece * step / 8, (end - piece) * step / 8),
                    (end - piece) * step);
     piece = end;
@@ -131,7 +156,7 @@ collect_l1 (Qcow2Image *image, ImCommitBatch *batch)
         continue;
       /* The table may be longer in the file than the disk needs. */
       size_t n = im_min (SECTOR_ENTRIES, image->l1_entries - first);
-      im_commit_add (batch, 3, image->l1_offset + first * 8,
+      im_commit_add (batch, RANK_POINTERS, image->l1_offset + first * 8,
                      copy_words (image->l1 + first, n), n * 8);
     }
   }
@@ -156,9 +181,10 @@ collect_moved_table (const Qcow2Image *image, ImCommitBatch *batch)
   im_put_be64 (field, w->refcount_at);
   im_put_be32 (field + 8,
                (uint32_t)(w->refcount_entries * 8 >> image->geometry.cluster_bits));
-  im_commit_add (batch, 1, w->refcount_at, copy_refcounts (w, 0, w->refcount_entries),
-                 w->refcount_entries * 8);
-  im_commit_add (batch, 2, QCOW2_AT_REFCOUNT_TABLE, field, 12);
+  im_commit_add (batch, RANK_COUNTS_VALID, QCOW2_AT_REFCOUNT_TABLE, field, 12);
+  if (w->refcount_fresh)
+    im_commit_add (batch, RANK_NEW, w->refcount_at,
+                   copy_refcounts (w, 0, w->refcount_entries), w->refcount_entries * 8);
 }
 
 static void
@@ -169,50 +195,104 @@ collect_refcount_table (const Qcow2Image *image, ImCommitBatch *batch)
   for (uint64_t word = 0; word <= w->refcount_entries / 64 / 64; word++) {
     w->refcount_writing[word] = w->refcount_dirty[word];
     w->refcount_dirty[word] = 0;
-    if (w->refcount_moved)
+    if (w->refcount_fresh)
       continue;
     for (uint64_t i = word * 64; w->refcount_writing[word] && i < (word + 1) * 64; i++)
       if (bit (w->refcount_writing, i))
-        im_commit_add (batch, 2, w->refcount_at + i * SECTOR_ENTRIES * 8,
+        im_commit_add (batch, RANK_COUNTS_VALID, w->refcount_at + i * SECTOR_ENTRIES * 8,
                        copy_refcounts (w, i * SECTOR_ENTRIES, SECTOR_ENTRIES),
                        SECTOR_ENTRIES * 8);
   }
   if (w->refcount_moved)
     collect_moved_table (image, batch);
   w->refcount_moved_writing = w->refcount_moved;
-  w->refcount_moved = false;
+  w->refcount_fresh_writing = w->refcount_fresh;
+  w->refcount_moved = w->refcount_fresh = false;
 }
 
+static void
+collect_feature_bits (ImCommitBatch *batch, unsigned rank, uint64_t at, uint64_t bits)
+{
+  uint8_t *bytes = g_malloc (8);
+
+  im_put_be64 (bytes, bits);
+  im_commit_add (batch, rank, at, bytes, 8);
+}
+
+static void
+collect_marks (Qcow2Image *image, ImCommitBatch *batch)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t dirty = image->header.incompatible | QCOW2_INCOMPATIBLE_DIRTY;
+
+  if (!atomic_load (&w->marked))
+    collect_feature_bits (batch, RANK_MARKS, QCOW2_AT_AUTOCLEAR,
+                          qcow2_kept_autoclear (image));
+  w->dirty_writing = atomic_load (&w->dirty_wanted) && !atomic_load (&w->dirty_marked);
+  if (w->dirty_writing)
+    collect_feature_bits (batch, RANK_MARKS, QCOW2_AT_INCOMPATIBLE, dirty);
+}
+
+/* While the header says dirty nobody believes the counts, and they can wait for the end;
+ * not where they become too many, and not where the file is to find them elsewhere. */
+static bool
+counts_are_due_locked (const Qcow2Writer *w)
+{
+  return !w->lazy || w->closing || w->refcount_moved ||
+         w->block_bytes > QCOW2_BLOCKS_BUDGET;
+}
+
+static GPtrArray *
+take_list (GPtrArray *list)
+{
+  GPtrArray *taken = g_ptr_array_copy (list, NULL, NULL);
+
+  g_ptr_array_set_size (list, 0);
+  return taken;
+}
+
+static void
+collect_counts_locked (Qcow2Image *image, ImCommitBatch *batch)
+{
+  Qcow2Writer *w = image->writer;
+
+  if (!counts_are_due_locked (w)) {
+    w->writing_blocks = g_ptr_array_new ();
+    return;
+  }
+  for (guint i = 0; i < w->dirty_blocks->len; i++)
+    collect_block (image, w->dirty_blocks->pdata[i], batch);
+  collect_refcount_table (image, batch);
+  w->writing_blocks = take_list (w->dirty_blocks);
+}
+
+/* The lists of what is written stay until the end, which tells whether to write it again;
+ * what changes meanwhile is listed anew, and so may stand there twice. */
 static void
 collect (void *owner, ImCommitBatch *batch)
 {
   Qcow2Image *image = owner;
   Qcow2Writer *w = image->writer;
 
-  if (!atomic_load (&w->marked))
-    im_commit_add (batch, 0, QCOW2_AT_AUTOCLEAR, g_malloc0 (8), 8);
+  collect_marks (image, batch);
   pthread_mutex_lock (&w->mutex);
-  for (guint i = 0; i < w->dirty_blocks->len; i++)
-    collect_block (image, w->dirty_blocks->pdata[i], batch);
+  collect_counts_locked (image, batch);
   for (guint i = 0; i < w->dirty_tables->len; i++)
     collect_table (image, w->dirty_tables->pdata[i], batch);
   collect_l1 (image, batch);
-  collect_refcount_table (image, batch);
   im_quarantine_seal (&w->quarantine);
-  /* The lists stay as they are until the end, which tells whether to write it again;
-   * what changes meanwhile is listed anew, and so may stand there twice. */
-  w->writing_blocks = g_ptr_array_copy (w->dirty_blocks, NULL, NULL);
-  w->writing_tables = g_ptr_array_copy (w->dirty_tables, NULL, NULL);
-  g_ptr_array_set_size (w->dirty_blocks, 0);
-  g_ptr_array_set_size (w->dirty_tables, 0);
+  w->writing_tables = take_list (w->dirty_tables);
+  if (w->clean)
+    collect_feature_bits (batch, RANK_LAST, QCOW2_AT_INCOMPATIBLE,
+                          image->header.incompatible);
   pthread_mutex_unlock (&w->mutex);
 }
 
 /* Ends the writing of OWNER, listing it where it is to be written again. */
 static void
-settle_locked (Qcow2Dirty *state, GPtrArray *list, void *owner, bool durable)
+settle_locked (Qcow2Dirty *state, GPtrArray *list, void *owner, unsigned ranks)
 {
-  if (settle_state (state, durable) && !state->listed) {
+  if (settle_state (state, ranks) && !state->listed) {
     g_ptr_array_add (list, owner);
     state->listed = true;
   }
@@ -228,24 +308,39 @@ settle_bits (uint64_t *dirty, uint64_t *writing, uint64_t words, bool durable)
   }
 }
 
+/* A table that may have become the one in the header is not written as if it were new. */
 static void
-finished (void *owner, bool durable)
+settle_moved_table_locked (Qcow2Writer *w, unsigned ranks)
+{
+  if (ranks < IM_COMMIT_RANKS)
+    w->refcount_moved |= w->refcount_moved_writing;
+  if (ranks < RANK_COUNTS_VALID)
+    w->refcount_fresh |= w->refcount_fresh_writing;
+  w->refcount_moved_writing = w->refcount_fresh_writing = false;
+}
+
+static void
+finished (void *owner, unsigned ranks)
 {
   Qcow2Image *image = owner;
   Qcow2Writer *w = image->writer;
+  bool durable = ranks == IM_COMMIT_RANKS;
 
-  if (durable)
+  if (ranks > RANK_MARKS) {
     atomic_store (&w->marked, true);
+    if (w->dirty_writing)
+      atomic_store (&w->dirty_marked, true);
+  }
   pthread_mutex_lock (&w->mutex);
   for (guint i = 0; i < w->writing_blocks->len; i++) {
     Qcow2Counts *counts = w->writing_blocks->pdata[i];
 
-    settle_locked (&counts->state, w->dirty_blocks, counts, durable);
+    settle_locked (&counts->state, w->dirty_blocks, counts, ranks);
   }
   for (guint i = 0; i < w->writing_tables->len; i++) {
     Qcow2Table *t = w->writing_tables->pdata[i];
 
-    settle_locked (&t->state, w->dirty_tables, t, durable);
+    settle_locked (&t->state, w->dirty_tables, t, ranks);
   }
   g_clear_pointer (&w->writing_blocks, g_ptr_array_unref);
   g_clear_pointer (&w->writing_tables, g_ptr_array_unref);
@@ -253,9 +348,7 @@ finished (void *owner, bool durable)
                im_div_up (image->l1_entries, SECTOR_ENTRIES) / 64 + 1, durable);
   settle_bits (w->refcount_dirty, w->refcount_writing,
                w->refcount_entries / SECTOR_ENTRIES / 64 + 1, durable);
-  if (!durable)
-    w->refcount_moved |= w->refcount_moved_writing;
-  w->refcount_moved_writing = false;
+  settle_moved_table_locked (w, ranks);
   im_quarantine_settle (&w->quarantine, durable);
   pthread_mutex_unlock (&w->mutex);
   qcow2_release (image, false);
@@ -263,26 +356,63 @@ finished (void *owner, bool durable)
 
 const ImCommitOps qcow2_commit_ops = {.collect = collect, .finished = finished};
 
-/* A host range that is free but for its count.  Punched before the count is lowered: once
- * that is done, anybody may be given it. */
+/* How many of the N clusters from AT on are alike: to be freed altogether, or counted
+ * less, or (*ret_kept) left alone, since something else points there. */
+static bool
+alike_locked (Qcow2Image *image, uint64_t at, uint64_t n, uint64_t *ret_n, bool *ret_last,
+              bool *ret_kept, GError **error)
+{
+  unsigned bits = image->geometry.cluster_bits;
+
+  for (*ret_n = 0; *ret_n < n; ++*ret_n) {
+    uint64_t cluster = (at >> bits) + *ret_n, count = 0;
+    bool kept = qcow2_held_get (&image->writer->held, cluster) == QCOW2_HELD_DISPUTED;
+
+    if (!kept && !qcow2_count_locked (image, cluster << bits, &count, error))
+      return false;
+    if (*ret_n == 0) {
+      *ret_kept = kept;
+      *ret_last = count == 1;
+    } else if (kept != *ret_kept || (count == 1) != *ret_last) {
+      break;
+    }
+  }
+  return true;
+}
+
+/* Up to N clusters from AT on; *ret_n: how many were done.  Punched before the count is
+ * lowered: once that is done, anybody may be given them. */
+static bool
+release_some (Qcow2Image *image, uint64_t at, uint64_t n, bool punch, uint64_t *ret_n,
+              GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  unsigned bits = image->geometry.cluster_bits;
+  bool last = false, kept = false, ok;
+
+  pthread_mutex_lock (&w->mutex);
+  ok = alike_locked (image, at, n, ret_n, &last, &kept, error);
+  pthread_mutex_unlock (&w->mutex);
+  if (ok && !kept && last && punch)
+    im_file_discard (image->file, at, *ret_n << bits, NULL);
+  pthread_mutex_lock (&w->mutex);
+  for (uint64_t i = 0; ok && !kept && i < *ret_n; i++)
+    ok = qcow2_lower_locked (image, at + (i << bits), error);
+  pthread_mutex_unlock (&w->mutex);
+  return ok;
+}
+
+/* A host range that is free but for its count. */
 static void
 release_range (Qcow2Image *image, const ImQuarantined *range)
 {
-  Qcow2Writer *w = image->writer;
-  uint64_t size = qcow2_cluster_size (image), count = 0;
+  uint64_t n = range->length >> image->geometry.cluster_bits, now = 0;
   g_autoptr (GError) error = NULL;
   bool ok = true;
 
-  pthread_mutex_lock (&w->mutex);
-  if (range->punch)
-    ok = qcow2_count_locked (image, range->at, &count, &error);
-  pthread_mutex_unlock (&w->mutex);
-  if (ok && count == 1)
-    ok = im_file_discard (image->file, range->at, range->length, NULL) || ok;
-  pthread_mutex_lock (&w->mutex);
-  for (uint64_t done = 0; ok && done < range->length; done += size)
-    ok = qcow2_lower_locked (image, range->at + done, &error);
-  pthread_mutex_unlock (&w->mutex);
+  for (uint64_t done = 0; done < n && ok; done += now)
+    ok = release_some (image, range->at + (done << image->geometry.cluster_bits),
+                       im_min (n - done, RELEASED_AT_ONCE), range->punch, &now, &error);
   if (!ok) /* a leak, no more */
     im_log_warning ("%s: cannot free clusters: %s", im_file_path (image->file),
                     error->message);
@@ -293,13 +423,15 @@ qcow2_release (Qcow2Image *image, bool all)
 {
   Qcow2Writer *w = image->writer;
   GArray *ranges;
+  bool keep;
 
   pthread_mutex_lock (&w->mutex);
   ranges = im_quarantine_take (&w->quarantine, all);
+  keep = w->distrusted || w->uncounted;
   pthread_mutex_unlock (&w->mutex);
-  for (guint i = 0; i < ranges->len; i++)
+  for (guint i = 0; i < ranges->len && !keep; i++)
     release_range (image, &g_array_index (ranges, ImQuarantined, i));
-  if (ranges->len > 0)
+  if (ranges->len > 0 && !keep)
     im_commit_soon (w->commit);
   g_array_unref (ranges);
 }

@@ -136,6 +136,15 @@ decode_subclusters (const Qcow2Geometry *g, uint64_t bitmap, uint64_t at, bool p
   return count_ones (~(allocated | zero), sub);
 }
 
+/* Does a standard ENTRY have a place?  Offset 0 is the header's, but a place like any
+ * other in an external data file, where clusters always are their own only copy. */
+static inline bool
+is_present (const Qcow2Geometry *g, uint64_t entry)
+{
+  return (entry & QCOW2_ENTRY_OFFSET_MASK) != 0 ||
+         (g->external && (entry & QCOW2_ENTRY_COPIED));
+}
+
 unsigned
 qcow2_l2_decode (const Qcow2Geometry *geometry, const uint64_t *entry, uint64_t guest,
                  unsigned sub, Qcow2Cluster *ret_cluster)
@@ -143,9 +152,7 @@ qcow2_l2_decode (const Qcow2Geometry *geometry, const uint64_t *entry, uint64_t 
   const Qcow2Geometry *g = geometry;
   unsigned subs = g->entry_words == 2 ? 32 : 1;
   uint64_t at = entry[0] & QCOW2_ENTRY_OFFSET_MASK;
-  /* Offset 0 is the header's, but a place like any other in an external data file, where
-   * clusters always are their own only copy. */
-  bool present = at != 0 || (g->external && (entry[0] & QCOW2_ENTRY_COPIED));
+  bool present = is_present (g, entry[0]);
   const char *fault;
 
   if (entry[0] & QCOW2_ENTRY_COMPRESSED) {
@@ -166,6 +173,71 @@ qcow2_l2_decode (const Qcow2Geometry *geometry, const uint64_t *entry, uint64_t 
   else
     *ret_cluster = data_at (g, at);
   return 1;
+}
+
+static Qcow2Entry
+parse_compressed (const Qcow2Geometry *g, const Qcow2Cluster *cluster)
+{
+  uint64_t mask = (UINT64_C (1) << g->cluster_bits) - 1, end;
+
+  end = (cluster->at + cluster->stored + mask) & ~mask;
+  return (Qcow2Entry){.use = QCOW2_USE_FOREIGN,
+                      .compressed = true,
+                      .at = cluster->at & ~mask,
+                      .length = end - (cluster->at & ~mask),
+                      .allocated = qcow2_all_subclusters (g)};
+}
+
+static void
+parse_bits (const Qcow2Geometry *g, const uint64_t *words, Qcow2Entry *entry)
+{
+  if (g->entry_words == 2) {
+    entry->allocated = (uint32_t)words[1];
+    entry->zero = (uint32_t)(words[1] >> 32);
+  } else {
+    entry->zero = (words[0] & QCOW2_ENTRY_ZERO) != 0;
+    entry->allocated = is_present (g, words[0]) && !entry->zero;
+  }
+}
+
+Qcow2Entry
+qcow2_entry_parse (const Qcow2Geometry *geometry, const uint64_t *words, uint64_t guest)
+{
+  const Qcow2Geometry *g = geometry;
+  Qcow2Entry entry = {0};
+  Qcow2Cluster cluster;
+
+  parse_bits (g, words, &entry);
+  /* Of an allocated subcluster the decoder says whether its place can be. */
+  qcow2_l2_decode (g, words, guest,
+                   entry.allocated ? (unsigned)__builtin_ctz (entry.allocated) : 0,
+                   &cluster);
+  if (cluster.kind == QCOW2_BAD)
+    return (Qcow2Entry){.use = QCOW2_USE_BAD, .reason = cluster.reason};
+  if (cluster.kind == QCOW2_COMPRESSED)
+    return parse_compressed (g, &cluster);
+  if (is_present (g, words[0])) {
+    entry.at = words[0] & QCOW2_ENTRY_OFFSET_MASK;
+    entry.length = UINT64_C (1) << g->cluster_bits;
+    entry.use = g->external || (words[0] & QCOW2_ENTRY_COPIED) ? QCOW2_USE_OWN
+                                                               : QCOW2_USE_FOREIGN;
+  }
+  return entry;
+}
+
+void
+qcow2_entry_build (const Qcow2Geometry *geometry, const Qcow2Entry *entry,
+                   uint64_t *ret_words)
+{
+  ret_words[0] = 0;
+  if (entry->use != QCOW2_USE_EMPTY)
+    ret_words[0] = entry->at;
+  if (entry->use == QCOW2_USE_OWN)
+    ret_words[0] |= QCOW2_ENTRY_COPIED;
+  if (geometry->entry_words == 2)
+    ret_words[1] = (uint64_t)entry->zero << 32 | entry->allocated;
+  else if (entry->zero)
+    ret_words[0] |= QCOW2_ENTRY_ZERO;
 }
 
 static inline bool

@@ -19,6 +19,7 @@ typedef struct {
   ImBlock block; /* first, so that a pointer to it is one to the image */
   ImFile *file;  /* the image's own: tables and compressed clusters */
   ImFile *data;  /* standard clusters: FILE, or the external data file */
+  bool raw_data; /* DATA is the disk byte for byte, and stays so when it is written */
   Qcow2Header header;
   Qcow2Extensions extensions;
   Qcow2Geometry geometry;

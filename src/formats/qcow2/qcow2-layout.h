@@ -136,6 +136,7 @@ bool qcow2_head_encode (Qcow2Header *header, const char *backing_name,
 
 /* Fields that change, by their place in the header; none crosses a sector. */
 #define QCOW2_AT_REFCOUNT_TABLE 48u /* its offset, then its clusters, 12 bytes in all */
+#define QCOW2_AT_INCOMPATIBLE   72u
 #define QCOW2_AT_AUTOCLEAR      88u
 
 /* Places of refcount blocks, in the refcount table. */
@@ -221,6 +222,45 @@ Qcow2Cluster qcow2_l1_decode (const Qcow2Geometry *geometry, uint64_t entry);
  * ≥ 1, never past the cluster. */
 unsigned qcow2_l2_decode (const Qcow2Geometry *geometry, const uint64_t *entry,
                           uint64_t guest, unsigned sub, Qcow2Cluster *ret_cluster);
+
+/* What an L2 entry means to who changes it. */
+typedef enum {
+  QCOW2_USE_EMPTY,   /* no place of its own */
+  QCOW2_USE_OWN,     /* a cluster that may be overwritten */
+  QCOW2_USE_FOREIGN, /* one that is shared, or compressed */
+  QCOW2_USE_BAD,
+} Qcow2Use;
+
+/* An L2 entry taken apart.  Where there are no subclusters, the cluster is its own only
+ * one. */
+typedef struct {
+  Qcow2Use use;
+  bool compressed;
+  uint64_t at, length;      /* OWN, FOREIGN: the host clusters that it occupies */
+  uint32_t allocated, zero; /* by subcluster; neither: the parent's */
+  const char *reason;       /* BAD; static text */
+} Qcow2Entry;
+
+/* All subclusters of a cluster, as bits. */
+static inline uint32_t
+qcow2_all_subclusters (const Qcow2Geometry *geometry)
+{
+  return geometry->entry_words == 2 ? UINT32_MAX : 1;
+}
+
+/* Subclusters [FIRST, END), as bits. */
+static inline uint32_t
+qcow2_subclusters (uint64_t first, uint64_t end)
+{
+  return (uint32_t)(((UINT64_C (1) << (end - first)) - 1) << first);
+}
+
+/* Takes the entry in WORDS, of the cluster at GUEST, apart. */
+Qcow2Entry qcow2_entry_parse (const Qcow2Geometry *geometry, const uint64_t *words,
+                              uint64_t guest);
+/* The words of ENTRY, which is not compressed, and what the image has flags for. */
+void qcow2_entry_build (const Qcow2Geometry *geometry, const Qcow2Entry *entry,
+                        uint64_t *ret_words);
 
 /* One entry of the snapshot table. */
 typedef struct {

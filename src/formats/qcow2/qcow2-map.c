@@ -14,9 +14,11 @@
 /* One call of map under way. */
 typedef struct {
   Qcow2Image *image;
-  Qcow2Geometry geometry; /* the image's, with the sizes of now */
-  bool own;               /* this image alone has the L2 table, so its flags hold */
-  uint64_t at, end;       /* still to be mapped */
+  Qcow2Geometry geometry;   /* the image's, with the sizes of now */
+  bool own;                 /* this image alone has the L2 table, so its flags hold */
+  uint64_t table;           /* the L1 entry walked through */
+  const Qcow2Table *memory; /* its table, or NULL where the file's is the current one */
+  uint64_t at, end;         /* still to be mapped */
   ImMapFlags flags;
   ImExtent *extents;
   size_t n, max;
@@ -60,12 +62,19 @@ add (Walk *w, uint64_t stop, ImExtentKind kind)
 }
 
 /* To be called after an entry was read and before it is judged: the file may just have
- * grown for it. */
+ * grown for it.  In a table that was not judged yet nothing can point into what the file
+ * has grown by. */
 static inline void
 refresh_sizes (Walk *w)
 {
-  w->geometry.file_size = im_file_size (w->image->file);
-  w->geometry.data_size = im_file_size (w->image->data);
+  const Qcow2Image *image = w->image;
+
+  if (image->writer && !qcow2_l1_is_judged (image, w->table)) {
+    w->geometry = image->geometry;
+    return;
+  }
+  w->geometry.file_size = im_file_size (image->file);
+  w->geometry.data_size = im_file_size (image->data);
 }
 
 /* ZERO and PARENT: one with what came before where that is the same. */
@@ -134,7 +143,8 @@ add_damaged (Walk *w, uint64_t stop, const char *reason, uint64_t entry_at,
 /* An entry of the L2 table at TABLE, as read. */
 typedef struct {
   const uint64_t *words;
-  uint64_t at; /* in the file */
+  uint64_t at;  /* in the file */
+  bool refused; /* it contradicts what is known, and is read alone */
 } Entry;
 
 static void
@@ -151,7 +161,8 @@ add_cluster (Walk *w, uint64_t stop, const Qcow2Cluster *cluster, const Entry *e
     break;
   case QCOW2_DATA:
     add_file (w, stop, cluster->at + within,
-              w->own && (entry->words[0] & QCOW2_ENTRY_COPIED));
+              w->geometry.external ||
+                  (w->own && !entry->refused && (entry->words[0] & QCOW2_ENTRY_COPIED)));
     break;
   case QCOW2_COMPRESSED:
     add_chunk (w, stop, cluster, (uint32_t)within);
@@ -174,7 +185,8 @@ walk_entry (Walk *w, const Entry *entry)
     unsigned sub = (unsigned)((w->at - guest) >> g->subcluster_bits), run;
     Qcow2Cluster cluster;
 
-    run = qcow2_l2_decode (g, entry->words, guest, sub, &cluster);
+    run = qcow2_l2_decode (entry->refused ? &w->image->geometry : g, entry->words, guest,
+                           sub, &cluster);
     add_cluster (w,
                  im_min (w->end, guest + ((uint64_t)(sub + run) << g->subcluster_bits)),
                  &cluster, entry);
@@ -217,7 +229,9 @@ walk_entries (Walk *w, const uint64_t *words, uint64_t count, uint64_t table,
   w->entries -= (unsigned)count;
   for (uint64_t i = 0; i < count && !w->full; i++) {
     Entry entry = {.words = words + i * entry_words,
-                   .at = table + (first + i * entry_words) * 8};
+                   .at = table + (first + i * entry_words) * 8,
+                   .refused = w->memory &&
+                              qcow2_table_refuses (w->memory, first / entry_words + i)};
 
     walk_entry (w, &entry);
   }
@@ -238,7 +252,8 @@ walk_l2 (Walk *w, uint64_t table, const Qcow2Table *memory, GError **error)
   uint64_t count = im_min (im_min (wanted, w->entries), room / g->entry_words);
 
   if (memory) {
-    qcow2_table_read (memory, first, (size_t)count * g->entry_words, words);
+    qcow2_table_read (memory, g->entry_words, first, (size_t)count * g->entry_words,
+                      words);
     walk_entries (w, words, count, table, first);
     return true;
   }
@@ -251,6 +266,10 @@ walk_l2 (Walk *w, uint64_t table, const Qcow2Table *memory, GError **error)
                                  table_words, first, (size_t)count * g->entry_words,
                                  (w->flags & IM_MAP_NOWAIT) != 0, words, error))
     return false;
+  /* Should the table have come into memory meanwhile, a commit may have been writing just
+   * what was read, and half of an entry be old: once more. */
+  if (qcow2_table_in_memory (w->image, w->at >> (g->cluster_bits + g->l2_bits)))
+    return true;
   walk_entries (w, words, count, table, first);
   return true;
 }
@@ -276,14 +295,18 @@ walk_l1 (Walk *w, GError **error)
   const Qcow2Geometry *g = &w->geometry;
   unsigned shift = g->cluster_bits + g->l2_bits;
   uint64_t index = w->at >> shift;
+  /* Before any entry is read: judging may take flags away. */
+  bool judged = image->writer && qcow2_l1_is_judged (image, index);
   uint64_t entry = index < image->l1_entries ? qcow2_l1_entry (image, index) : 0;
   /* In this order: a table is published before the entry that points at its place. */
   const Qcow2Table *memory = qcow2_table_in_memory (image, index);
   Qcow2Cluster table;
 
+  w->own = judged && (memory || (entry & QCOW2_ENTRY_COPIED));
+  w->table = index;
+  w->memory = memory;
   refresh_sizes (w);
   table = qcow2_l1_decode (g, entry);
-  w->own = memory || (entry & QCOW2_ENTRY_COPIED);
   if (memory || table.kind == QCOW2_DATA)
     return walk_l2 (w, memory ? qcow2_table_at (memory) : table.at, memory, error);
   if (table.kind == QCOW2_UNALLOCATED) {

@@ -2,11 +2,10 @@
 /* qcow2: the allocator: refcount blocks, the refcount table and its growth. */
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "formats/qcow2/qcow2-writer.h"
 #include <errno.h>
 #include <inttypes.h>
-
-#define TABLE_OFFSET_MASK (~UINT64_C (0x1ff))
 
 /* Clusters that one refcount block counts. */
 static uint64_t
@@ -21,6 +20,8 @@ cluster_of (const Qcow2Image *image, uint64_t at)
 {
   return at >> image->geometry.cluster_bits;
 }
+
+enum { LOOKED_AT = 4096 }; /* slots, to make room for one block */
 
 static void
 set_count_locked (Qcow2Image *image, Qcow2Counts *counts, uint64_t i, uint64_t value)
@@ -45,13 +46,14 @@ is_clean (const Qcow2Counts *counts)
   return true;
 }
 
-/* Drops clean blocks until there is room for one more, going round. */
+/* Drops clean blocks until there is room for one more, going round; not all at once. */
 static void
 make_room_locked (Qcow2Image *image)
 {
   Qcow2Writer *w = image->writer;
+  uint64_t most = im_min (LOOKED_AT, w->refcount_entries);
 
-  for (uint64_t i = 0; i < w->refcount_entries; i++) {
+  for (uint64_t i = 0; i < most; i++) {
     Qcow2Counts **slot = &w->blocks[w->block_hand++ % w->refcount_entries];
 
     if (w->block_bytes + qcow2_cluster_size (image) <= QCOW2_BLOCKS_BUDGET)
@@ -60,7 +62,6 @@ make_room_locked (Qcow2Image *image)
       continue;
     g_clear_pointer (slot, g_free);
     w->block_bytes -= qcow2_cluster_size (image);
-    w->evictions++;
   }
 }
 
@@ -74,8 +75,9 @@ new_counts (Qcow2Image *image, uint64_t at)
   return counts;
 }
 
-static bool
-check_block (const Qcow2Image *image, uint64_t index, uint64_t at, GError **error)
+bool
+qcow2_refcount_block_check (const Qcow2Image *image, uint64_t index, uint64_t at,
+                            GError **error)
 {
   if (at % qcow2_cluster_size (image) == 0 &&
       im_range_fits (at, qcow2_cluster_size (image), im_file_size (image->file)))
@@ -92,18 +94,20 @@ static bool
 load_block_locked (Qcow2Image *image, uint64_t index, GError **error)
 {
   Qcow2Writer *w = image->writer;
-  uint64_t at = w->refcounts[index] & TABLE_OFFSET_MASK, evictions = w->evictions;
+  uint64_t at = w->refcounts[index] & QCOW2_REFCOUNT_OFFSET_MASK;
   g_autofree Qcow2Counts *counts = NULL;
   bool ok;
 
+  if (!qcow2_loading_begin_locked (w, QCOW2_LOADING_COUNTS (index)))
+    return true;
   pthread_mutex_unlock (&w->mutex);
   counts = new_counts (image, at);
-  ok = check_block (image, index, at, error) &&
+  ok = qcow2_refcount_block_check (image, index, at, error) &&
        im_file_pread (image->file, counts->bytes, (size_t)qcow2_cluster_size (image), at,
                       error);
   pthread_mutex_lock (&w->mutex);
-  /* What left memory meanwhile may have changed before: then this read is too old. */
-  if (ok && !w->blocks[index] && w->evictions == evictions) {
+  qcow2_loading_end_locked (w, QCOW2_LOADING_COUNTS (index));
+  if (ok) {
     make_room_locked (image);
     w->blocks[index] = g_steal_pointer (&counts);
     w->block_bytes += qcow2_cluster_size (image);
@@ -120,7 +124,8 @@ find_block_locked (Qcow2Image *image, uint64_t cluster, Qcow2Counts **ret_counts
   uint64_t index = cluster / per_block (image);
 
   *ret_counts = NULL;
-  while (index < w->refcount_entries && (w->refcounts[index] & TABLE_OFFSET_MASK)) {
+  while (index < w->refcount_entries &&
+         (w->refcounts[index] & QCOW2_REFCOUNT_OFFSET_MASK)) {
     *ret_counts = w->blocks[index];
     if (*ret_counts)
       break;
@@ -201,63 +206,113 @@ grow_table_locked (Qcow2Image *image, GError **error)
       set_count_locked (image, counts, c, 1);
   }
   w->refcount_at = (start + blocks) << bits;
-  w->refcount_moved = true;
+  w->refcount_moved = w->refcount_fresh = true;
   w->cursor = start + blocks + clusters;
+  qcow2_hold_sole (&w->held, start, blocks + clusters);
   note_used_locked (w, w->cursor);
   im_quarantine_add (&w->quarantine, old_at, old_entries * 8, false);
   return true;
 }
 
-static bool
-overlaps (const Qcow2Image *image, uint64_t cluster, uint64_t at, uint64_t bytes)
+void
+qcow2_distrust_locked (Qcow2Image *image)
 {
-  uint64_t first = cluster_of (image, at);
+  Qcow2Writer *w = image->writer;
 
-  return bytes > 0 && cluster >= first && cluster <= cluster_of (image, at + bytes - 1);
+  if (w->distrusted)
+    return;
+  w->distrusted = true;
+  w->cursor = im_max (w->used_end, im_div_up (w->first_size, qcow2_cluster_size (image)));
+  im_log_warning ("%s: a cluster in use has the reference count 0: new data goes behind "
+                  "the end of the file, and nothing is freed",
+                  im_file_path (image->file));
 }
 
-/* A count of 0 that cannot be true: what the header points at is in use. */
+/* Cluster I of COUNTS, which begins with cluster BASE: is it free? */
 static bool
-check_free_locked (const Qcow2Image *image, uint64_t cluster, GError **error)
+is_free_locked (const Qcow2Image *image, const Qcow2Counts *counts, uint64_t base,
+                uint64_t i)
 {
-  const Qcow2Writer *w = image->writer;
-
-  if (cluster != 0 &&
-      !overlaps (image, cluster, image->l1_offset, image->l1_entries * 8) &&
-      !overlaps (image, cluster, w->refcount_at, w->refcount_entries * 8) &&
-      !overlaps (image, cluster, image->header.snapshot_offset,
-                 image->header.snapshot_count))
-    return true;
-  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
-               "cluster %" PRIu64 " is in use, and its reference count is 0", cluster);
-  return false;
+  return qcow2_refcount_get (counts->bytes, i, image->header.refcount_order) == 0 &&
+         qcow2_held_get (&image->writer->held, base + i) == QCOW2_HELD_NOT;
 }
 
 /* Takes up to WANTED free clusters of COUNTS from the cursor on; *ret_n is 0 where none
- * is left. */
-static bool
+ * is left, or the cursor has gone elsewhere. */
+static void
 take_run_locked (Qcow2Image *image, Qcow2Counts *counts, uint64_t wanted,
-                 uint64_t *ret_first, uint64_t *ret_n, GError **error)
+                 uint64_t *ret_first, uint64_t *ret_n)
 {
   Qcow2Writer *w = image->writer;
   uint64_t size = per_block (image), base = w->cursor / size * size;
   uint64_t i = w->cursor - base, n = 0;
-  unsigned order = image->header.refcount_order;
 
-  while (i < size && qcow2_refcount_get (counts->bytes, i, order) != 0)
+  while (i < size && !is_free_locked (image, counts, base, i)) {
+    if (qcow2_refcount_get (counts->bytes, i, image->header.refcount_order) == 0)
+      qcow2_distrust_locked (image);
     i++;
-  for (; n < wanted && i + n < size; n++) {
-    if (qcow2_refcount_get (counts->bytes, i + n, order) != 0)
-      break;
-    if (!check_free_locked (image, base + i + n, error))
-      return false;
   }
-  for (uint64_t k = 0; k < n; k++)
-    set_count_locked (image, counts, i + k, 1);
+  *ret_n = 0;
+  if (w->cursor > base + i)
+    return;
+  while (n < wanted && i + n < size && is_free_locked (image, counts, base, i + n))
+    set_count_locked (image, counts, i + n++, 1);
   *ret_first = base + i;
   *ret_n = n;
   w->cursor = base + i + n;
-  return true;
+  qcow2_hold_sole (&w->held, base + i, n);
+}
+
+bool
+qcow2_occupy (Qcow2Image *image, uint64_t at, GError **error)
+{
+  uint64_t size = qcow2_cluster_size (image);
+
+  return im_file_extend (image->file, at + size, error) &&
+         im_file_write_zeroes (image->file, at, size, false, false, error);
+}
+
+/* A new block INDEX, in the first cluster that it counts from the cursor on, unless that
+ * is in use, and the cursor moves on.  Releases the mutex meanwhile, in which nobody can
+ * be given a cluster that the block counts. */
+static bool
+begin_block_locked (Qcow2Image *image, uint64_t index, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t cluster = w->cursor, at = cluster << image->geometry.cluster_bits;
+  bool ok = true;
+
+  if (qcow2_held_get (&w->held, cluster) == QCOW2_HELD_NOT) {
+    if (!qcow2_loading_begin_locked (w, QCOW2_LOADING_COUNTS (index)))
+      return true;
+    pthread_mutex_unlock (&w->mutex);
+    ok = qcow2_occupy (image, at, error);
+    pthread_mutex_lock (&w->mutex);
+    qcow2_loading_end_locked (w, QCOW2_LOADING_COUNTS (index));
+  }
+  if (qcow2_held_get (&w->held, cluster) != QCOW2_HELD_NOT) {
+    w->cursor = im_max (w->cursor, cluster + 1);
+    qcow2_distrust_locked (image);
+  } else if (ok) {
+    set_count_locked (image, add_block_locked (image, index, at),
+                      cluster % per_block (image), 1);
+    qcow2_hold_sole (&w->held, cluster, 1);
+    note_used_locked (w, cluster + 1);
+  }
+  return ok;
+}
+
+/* Where no counts are kept: whatever comes next, behind all that there is. */
+static void
+take_uncounted_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_first,
+                       uint64_t *ret_n)
+{
+  Qcow2Writer *w = image->writer;
+
+  *ret_first = w->cursor;
+  *ret_n = wanted;
+  w->cursor += wanted;
+  qcow2_hold_sole (&w->held, *ret_first, wanted);
 }
 
 bool
@@ -275,6 +330,10 @@ qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
       im_set_errno (error, EFBIG, "no cluster beyond number %" PRIu64, cursor);
       return false;
     }
+    if (w->uncounted) {
+      take_uncounted_locked (image, wanted, &first, &n);
+      break;
+    }
     if (index >= w->refcount_entries) {
       if (!grow_table_locked (image, error))
         return false;
@@ -284,15 +343,9 @@ qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
       return false;
     if (w->cursor != cursor)
       continue;
-    if (!counts) {
-      if (!check_free_locked (image, cursor, error))
-        return false;
-      counts = add_block_locked (image, index, cursor << image->geometry.cluster_bits);
-      set_count_locked (image, counts, cursor % per_block (image), 1);
-      w->cursor++;
-      note_used_locked (w, w->cursor);
-    }
-    if (!take_run_locked (image, counts, wanted, &first, &n, error))
+    if (counts)
+      take_run_locked (image, counts, wanted, &first, &n);
+    else if (!begin_block_locked (image, index, error))
       return false;
   }
   *ret_zeroed = first >= w->zero_from;
@@ -313,6 +366,8 @@ qcow2_lower_locked (Qcow2Image *image, uint64_t at, GError **error)
     return false;
   count =
       counts ? qcow2_refcount_get (counts->bytes, i, image->header.refcount_order) : 0;
+  if (count <= 1)
+    qcow2_held_forget (&w->held, cluster);
   if (count == 0)
     return true; /* the image counts it as free already, which is no reason to stop */
   set_count_locked (image, counts, i, count - 1);
@@ -327,6 +382,10 @@ qcow2_count_locked (Qcow2Image *image, uint64_t at, uint64_t *ret_count, GError 
   uint64_t cluster = cluster_of (image, at);
   Qcow2Counts *counts;
 
+  if (image->writer->uncounted) {
+    *ret_count = at < image->writer->first_size;
+    return true;
+  }
   if (!find_block_locked (image, cluster, &counts, error))
     return false;
   *ret_count = counts ? qcow2_refcount_get (counts->bytes, cluster % per_block (image),

@@ -9,8 +9,7 @@
 #include "base/bytes.h"
 #include "formats/qcow2/qcow2-image.h"
 
-#define TABLE_OFFSET_MASK (~UINT64_C (0x1ff))
-#define PIECE             65536u
+#define PIECE 65536u
 
 /* Refcount blocks that are read before the answer is no: those of a file of 2 TiB with
  * the usual clusters.  A sparse one shows itself long before that; this is for tables
@@ -63,7 +62,7 @@ count_used (Count *count)
     if (slot == 0 && !im_file_pread (count->image->file, words, sizeof words,
                                      h->refcount_offset + i * 8, NULL))
       return false;
-    block = im_get_be64 (words + slot * 8) & TABLE_OFFSET_MASK;
+    block = im_get_be64 (words + slot * 8) & QCOW2_REFCOUNT_OFFSET_MASK;
     if (block == 0)
       continue;
     if (block % (UINT64_C (1) << h->cluster_bits) != 0 ||

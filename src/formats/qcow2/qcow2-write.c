@@ -1,168 +1,162 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* qcow2: writing, as reserve and link for the write engine, and zeroing and discarding,
- * which are changes of entries alone. */
+/* qcow2: writing, as reserve and link for the write engine. */
 #include "base/bytes.h"
 #include "base/error.h"
-#include "block/write-engine.h"
 #include "formats/qcow2/qcow2-writer.h"
 #include <errno.h>
-#include <inttypes.h>
 
-enum { ZEROS = 65536 };                /* bytes of zeros written at once */
 #define EXTEND_STEP UINT64_C (1048576) /* the file grows by so much at least */
 
-/* What an entry means to a writer. */
-typedef enum {
-  ENTRY_EMPTY,        /* nothing of its own: the parent's, zeros */
-  ENTRY_OWN,          /* a cluster that may be overwritten */
-  ENTRY_PREALLOCATED, /* the same, which reads as zeros */
-  ENTRY_FOREIGN,      /* a cluster that is shared, or a compressed one */
-  ENTRY_BAD,
-} EntryUse;
+/* A range of pieces of one table's clusters. */
+typedef struct {
+  Qcow2Image *image;
+  Qcow2Table *table;
+  uint64_t guest, length;
+} Range;
 
-static uint64_t
-host_of (uint64_t entry)
+static unsigned
+cluster_bits (const Range *r)
 {
-  return entry & QCOW2_ENTRY_OFFSET_MASK;
+  return r->image->geometry.cluster_bits;
 }
 
-static EntryUse
-use_of (const Qcow2Image *image, uint64_t entry, const char **ret_reason)
+/* The entry of the cluster at GUEST. */
+static uint64_t
+index_of (const Range *r, uint64_t guest)
 {
-  Qcow2Geometry g = image->geometry;
-  Qcow2Cluster cluster;
-  bool own = entry & QCOW2_ENTRY_COPIED;
+  return (guest >> cluster_bits (r)) % qcow2_table_entries (r->image);
+}
 
-  g.file_size = g.data_size = im_file_size (image->file);
-  qcow2_l2_decode (&g, &entry, 0, 0, &cluster);
-  switch (cluster.kind) {
-  case QCOW2_UNALLOCATED:
-    return ENTRY_EMPTY;
-  case QCOW2_ZERO:
-    if (host_of (entry) == 0)
-      return ENTRY_EMPTY;
-    return own ? ENTRY_PREALLOCATED : ENTRY_FOREIGN;
-  case QCOW2_DATA:
-    return own ? ENTRY_OWN : ENTRY_FOREIGN;
-  case QCOW2_COMPRESSED:
-    return ENTRY_FOREIGN;
-  case QCOW2_BAD:
-    break;
+static Qcow2Entry
+entry_of (const Range *r, uint64_t guest)
+{
+  return qcow2_entry_get (r->image, r->table, index_of (r, guest));
+}
+
+static uint64_t
+within_cluster (const Range *r, uint64_t guest)
+{
+  return guest & (qcow2_cluster_size (r->image) - 1);
+}
+
+static bool
+is_allocated (const Range *r, const Qcow2Entry *entry, uint64_t guest)
+{
+  return entry->allocated >>
+             (within_cluster (r, guest) >> r->image->geometry.subcluster_bits) &
+         1;
+}
+
+/* In clusters that are the image's own: as far as they are neighbours, and all that is
+ * wanted of them is allocated, or none of it. */
+static void
+reserve_own (const Range *r, const Qcow2Entry *first, ImReservation *ret)
+{
+  uint64_t piece = UINT64_C (1) << r->image->geometry.subcluster_bits;
+  uint64_t guest = r->guest + piece, end = r->guest + r->length;
+  Qcow2Entry entry = *first;
+
+  ret->own = is_allocated (r, first, r->guest);
+  for (; guest < end; guest += piece) {
+    if (within_cluster (r, guest) == 0) {
+      Qcow2Entry next = entry_of (r, guest);
+
+      if (next.use != QCOW2_USE_OWN || next.at != entry.at + entry.length)
+        break;
+      entry = next;
+    }
+    if (is_allocated (r, &entry, guest) != ret->own)
+      break;
   }
-  *ret_reason = cluster.reason;
-  return ENTRY_BAD;
+  ret->at = first->at + within_cluster (r, r->guest);
+  ret->length = guest - r->guest;
 }
 
+/* How many clusters from the first on have no place of their own. */
 static uint64_t
-table_entries (const Qcow2Image *image)
+count_homeless (const Range *r)
 {
-  return UINT64_C (1) << image->geometry.l2_bits;
-}
-
-static uint64_t
-entry_at (const Qcow2Table *t, uint64_t i)
-{
-  return atomic_load_explicit (&t->words[i], memory_order_relaxed);
-}
-
-static void
-set_bad (const Qcow2Table *t, uint64_t i, const char *reason, GError **error)
-{
-  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
-               "table entry at 0x%" PRIx64 " is 0x%" PRIx64 ": %s", t->at + i * 8,
-               entry_at (t, i), reason);
-}
-
-/* What ENTRY held is not needed any more. */
-static void
-remove_locked (Qcow2Image *image, uint64_t entry, bool punch)
-{
-  Qcow2Writer *w = image->writer;
-  uint64_t size = qcow2_cluster_size (image), at = host_of (entry), end = at + size;
-
-  if (entry & QCOW2_ENTRY_COMPRESSED) {
-    Qcow2Geometry g = image->geometry;
-    Qcow2Cluster cluster;
-
-    g.file_size = UINT64_MAX;
-    qcow2_l2_decode (&g, &entry, 0, 0, &cluster);
-    at = cluster.at / size * size;
-    end = im_div_up (cluster.at + cluster.stored, size) * size;
-    punch = false;
-  } else if (at == 0) {
-    return;
-  }
-  im_quarantine_add (&w->quarantine, at, end - at, punch);
-}
-
-/* Replaces entry I; what it held goes unless it is in ENTRY too. */
-static void
-set_entry_locked (Qcow2Image *image, Qcow2Table *t, uint64_t i, uint64_t entry,
-                  bool punch)
-{
-  uint64_t old = entry_at (t, i);
-
-  if (old == entry)
-    return;
-  atomic_store (&t->words[i], entry);
-  qcow2_dirty_locked (&t->state, image->writer->dirty_tables, t, (size_t)i * 8, 8);
-  if ((old & QCOW2_ENTRY_COMPRESSED) || host_of (old) != host_of (entry))
-    remove_locked (image, old, punch);
-}
-
-/* How many of N entries from I on are used as the first is, and in neighbouring clusters
- * where they have any. */
-static uint64_t
-similar_locked (const Qcow2Image *image, const Qcow2Table *t, uint64_t i, uint64_t n)
-{
-  const char *reason;
-  EntryUse use = use_of (image, entry_at (t, i), &reason);
-  bool placed = use == ENTRY_OWN || use == ENTRY_PREALLOCATED;
+  uint64_t n =
+      im_div_up (within_cluster (r, r->guest) + r->length, qcow2_cluster_size (r->image));
   uint64_t k = 1;
 
   for (; k < n; k++) {
-    uint64_t entry = entry_at (t, i + k);
-    EntryUse other = use_of (image, entry, &reason);
-    bool other_placed = other == ENTRY_OWN || other == ENTRY_PREALLOCATED;
+    Qcow2Entry entry = entry_of (r, r->guest + (k << cluster_bits (r)));
 
-    if (other == ENTRY_BAD || placed != other_placed)
-      break;
-    if (placed && (other != use || host_of (entry) != host_of (entry_at (t, i)) +
-                                                          k * qcow2_cluster_size (image)))
+    if (entry.use == QCOW2_USE_BAD || entry.use == QCOW2_USE_OWN)
       break;
   }
   return k;
 }
 
-/* reserve, with the table pinned and the mutex held. */
-static bool
-reserve_locked (Qcow2Image *image, Qcow2Table *t, uint64_t i, uint64_t n,
-                ImReservation *ret, GError **error)
+/* Lengthens *RET, which begins in the cluster of FIRST, so that nothing stays behind in
+ * clusters that are left. */
+static void
+take_along (const Range *r, const Qcow2Entry *first, ImReservation *ret)
 {
-  const char *reason = NULL;
-  EntryUse use = use_of (image, entry_at (t, i), &reason);
+  unsigned bits = r->image->geometry.subcluster_bits;
+  uint64_t start = ret->guest, end = ret->guest + ret->length, cluster;
+  Qcow2Entry last = entry_of (r, end - 1);
 
-  if (use == ENTRY_BAD) {
-    set_bad (t, i, reason, error);
-    return false;
+  if (first->allocated) {
+    cluster = start - within_cluster (r, start);
+    start = im_min (
+        start, cluster + ((uint64_t)(unsigned)__builtin_ctz (first->allocated) << bits));
   }
-  n = similar_locked (image, t, i, n);
-  if (use == ENTRY_OWN || use == ENTRY_PREALLOCATED) {
-    ret->own = use == ENTRY_OWN;
-    ret->at = host_of (entry_at (t, i));
-  } else if (!qcow2_allocate_locked (image, n, &ret->at, &n, &ret->zeroed, error)) {
-    return false;
+  if (last.allocated) {
+    cluster = end - 1 - within_cluster (r, end - 1);
+    end =
+        im_max (end, cluster + ((uint64_t)(32 - (unsigned)__builtin_clz (last.allocated))
+                                << bits));
   }
-  ret->length = n << image->geometry.cluster_bits;
+  ret->at -= ret->guest - start;
+  ret->guest = start;
+  ret->length = end - start;
+}
+
+/* In clusters that are found for it. */
+static bool
+reserve_new_locked (const Range *r, const Qcow2Entry *first, ImReservation *ret,
+                    GError **error)
+{
+  uint64_t n = count_homeless (r), within = within_cluster (r, r->guest);
+
+  if (r->image->geometry.external)
+    ret->at = r->guest - within;
+  else if (!qcow2_allocate_locked (r->image, n, &ret->at, &n, &ret->zeroed, error))
+    return false;
+  ret->at += within;
+  ret->length = im_min (r->length, (n << cluster_bits (r)) - within);
+  take_along (r, first, ret);
   return true;
 }
 
-/* Lengthens the file for a reservation, by more than that so that it is seldom done. */
+/* reserve, with the table pinned and the mutex held. */
+static bool
+reserve_locked (const Range *r, ImReservation *ret, GError **error)
+{
+  Qcow2Entry first = entry_of (r, r->guest);
+
+  if (first.use == QCOW2_USE_BAD) {
+    qcow2_entry_set_bad (r->image, r->table, index_of (r, r->guest), &first, error);
+    return false;
+  }
+  if (first.use != QCOW2_USE_OWN)
+    return reserve_new_locked (r, &first, ret, error);
+  reserve_own (r, &first, ret);
+  return true;
+}
+
+/* Lengthens the file for a reservation, by more than that so that it is seldom done; a
+ * data file is as long as the disk. */
 static bool
 extend_for (Qcow2Image *image, const ImReservation *r, GError **error)
 {
-  uint64_t end = r->at + r->length;
+  uint64_t end = im_div_up (r->at + r->length, qcow2_cluster_size (image)) *
+                 qcow2_cluster_size (image);
 
+  if (image->geometry.external)
+    return im_file_extend (image->data, image->block.size, error);
   if (end <= im_file_size (image->file))
     return true;
   if (im_file_has_holes (image->file))
@@ -171,22 +165,28 @@ extend_for (Qcow2Image *image, const ImReservation *r, GError **error)
 }
 
 static void
-qcow2_cancel (ImBlock *block, const ImReservation *r)
+qcow2_cancel (ImBlock *block, const ImReservation *reservation)
 {
   Qcow2Image *image = (Qcow2Image *)block;
   Qcow2Writer *w = image->writer;
-  uint64_t guest = r->guest >> image->geometry.cluster_bits;
-  Qcow2Table *t;
+  Range r = {.image = image, .guest = reservation->guest, .length = reservation->length};
+  uint64_t within = within_cluster (&r, r.guest), at = reservation->at - within;
+  uint64_t n = im_div_up (within + r.length, qcow2_cluster_size (image));
 
+  if (image->geometry.external)
+    return;
   /* A preallocated cluster stays where it is.  Where that cannot be told, the reservation
    * is leaked rather than freed. */
-  t = qcow2_table_pin (image, guest / table_entries (image), NULL);
+  r.table = qcow2_table_pin (
+      image, (r.guest >> cluster_bits (&r)) / qcow2_table_entries (image), NULL);
+  if (!r.table)
+    return;
   pthread_mutex_lock (&w->mutex);
-  if (t && host_of (entry_at (t, guest % table_entries (image))) != r->at)
-    im_quarantine_add (&w->quarantine, r->at, r->length, false);
+  Qcow2Entry first = entry_of (&r, r.guest);
+  if (first.use != QCOW2_USE_OWN || first.at != at)
+    im_quarantine_add (&w->quarantine, at, n << cluster_bits (&r), false);
   pthread_mutex_unlock (&w->mutex);
-  if (t)
-    qcow2_table_unpin (image, t);
+  qcow2_table_unpin (image, r.table);
   im_commit_soon (w->commit);
 }
 
@@ -196,21 +196,23 @@ qcow2_reserve (ImBlock *block, uint64_t guest, uint64_t length, ImReservation *r
 {
   Qcow2Image *image = (Qcow2Image *)block;
   Qcow2Writer *w = image->writer;
-  uint64_t cluster = guest >> image->geometry.cluster_bits;
-  uint64_t i = cluster % table_entries (image);
-  uint64_t n = im_min (length >> image->geometry.cluster_bits, table_entries (image) - i);
-  Qcow2Table *t = qcow2_table_pin (image, cluster / table_entries (image), error);
+  unsigned shift = image->geometry.cluster_bits + image->geometry.l2_bits;
+  uint64_t rest = (((guest >> shift) + 1) << shift) - guest;
+  Range r = {.image = image, .guest = guest, .length = im_min (length, rest)};
   bool ok;
 
-  if (!t)
+  r.table = qcow2_table_pin (image, guest >> shift, error);
+  if (!r.table)
     return false;
   *ret = (ImReservation){.guest = guest, .file = image->data};
   pthread_mutex_lock (&w->mutex);
-  ok = reserve_locked (image, t, i, n, ret, error);
+  ok = reserve_locked (&r, ret, error);
   pthread_mutex_unlock (&w->mutex);
-  qcow2_table_unpin (image, t);
+  qcow2_table_unpin (image, r.table);
+  if (ok && image->geometry.external)
+    ret->length = im_min (ret->length, block->size - ret->guest);
   ret->crypt = image->crypt;
-  ret->crypt_at = qcow2_crypt_at (image, guest, ret->at);
+  ret->crypt_at = qcow2_crypt_at (image, ret->guest, ret->at);
   if (ok && !extend_for (image, ret, error)) {
     if (!ret->own)
       qcow2_cancel (block, ret);
@@ -219,49 +221,80 @@ qcow2_reserve (ImBlock *block, uint64_t guest, uint64_t length, ImReservation *r
   return ok;
 }
 
+/* The subclusters of the cluster at CLUSTER that lie in a range, the last one whole. */
+static uint32_t
+subclusters_in (const Qcow2Image *image, uint64_t cluster, uint64_t guest, uint64_t end)
+{
+  unsigned bits = image->geometry.subcluster_bits;
+  uint64_t stop = im_min (end - cluster, qcow2_cluster_size (image));
+  uint64_t first = guest > cluster ? (guest - cluster) >> bits : 0;
+
+  return qcow2_subclusters (first, im_div_up (stop, UINT64_C (1) << bits));
+}
+
+/* The bits of the range of R in the entries of its clusters, at AT. */
+static void
+link_locked (const Range *r, uint64_t at)
+{
+  uint64_t guest = r->guest - within_cluster (r, r->guest), end = r->guest + r->length;
+
+  at -= r->guest - guest;
+  for (; guest < end; guest += qcow2_cluster_size (r->image)) {
+    Qcow2Entry entry = entry_of (r, guest);
+    uint32_t mask = subclusters_in (r->image, guest, r->guest, end);
+
+    if (entry.use != QCOW2_USE_OWN)
+      entry.allocated = 0; /* they were taken along */
+    entry.allocated |= mask;
+    entry.zero &= ~mask;
+    entry.use = QCOW2_USE_OWN;
+    entry.at = at;
+    qcow2_entry_set_locked (r->image, r->table, index_of (r, guest), &entry, false);
+    at += qcow2_cluster_size (r->image);
+  }
+}
+
 static bool
-qcow2_link (ImBlock *block, const ImReservation *r, GError **error)
+qcow2_link (ImBlock *block, const ImReservation *reservation, GError **error)
 {
   Qcow2Image *image = (Qcow2Image *)block;
   Qcow2Writer *w = image->writer;
-  unsigned bits = image->geometry.cluster_bits;
-  uint64_t cluster = r->guest >> bits, i = cluster % table_entries (image);
-  Qcow2Table *t = qcow2_table_pin (image, cluster / table_entries (image), error);
+  Range r = {.image = image, .guest = reservation->guest, .length = reservation->length};
   bool full;
 
-  if (!t)
+  r.table = qcow2_table_pin (
+      image, (r.guest >> cluster_bits (&r)) / qcow2_table_entries (image), error);
+  if (!r.table)
     return false;
   pthread_mutex_lock (&w->mutex);
-  for (uint64_t k = 0; k < r->length >> bits; k++)
-    set_entry_locked (image, t, i + k, (r->at + (k << bits)) | QCOW2_ENTRY_COPIED, false);
+  link_locked (&r, reservation->at);
   full = w->quarantine.bytes > QCOW2_QUARANTINE_MAX;
-  t->pins--;
+  r.table->pins--;
   pthread_mutex_unlock (&w->mutex);
   full ? im_commit_start (w->commit) : im_commit_soon (w->commit);
   return true;
 }
 
-static ImWriteFormat
-write_format (const Qcow2Image *image)
+ImWriteFormat
+qcow2_write_format (const Qcow2Image *image)
 {
   return (ImWriteFormat){.unit = (uint32_t)qcow2_cluster_size (image),
+                         .piece = UINT32_C (1) << image->geometry.subcluster_bits,
                          .reserve = qcow2_reserve,
                          .link = qcow2_link,
                          .cancel = qcow2_cancel};
 }
 
-/* Durable, where FLAGS or the cache mode ask for it. */
-static bool
-settle (Qcow2Image *image, ImWriteFlags flags, GError **error)
+bool
+qcow2_settle (Qcow2Image *image, ImWriteFlags flags, GError **error)
 {
   if (!(flags & IM_WRITE_FUA) && !im_file_writes_through (image->file))
     return true;
   return im_commit_now (image->writer->commit, error);
 }
 
-/* After FAILURE: is there space to be won by freeing what was removed? */
-static bool
-wins_space (Qcow2Image *image, const GError *failure)
+bool
+qcow2_wins_space (Qcow2Image *image, const GError *failure)
 {
   Qcow2Writer *w = image->writer;
   uint64_t bytes;
@@ -279,225 +312,21 @@ qcow2_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
               ImWriteFlags flags, GError **error)
 {
   Qcow2Image *image = (Qcow2Image *)block;
-  ImWriteFormat format = write_format (image);
+  ImWriteFormat format = qcow2_write_format (image);
   ImClaims *claims = image->writer->claims;
   g_autoptr (GError) failure = NULL;
 
   if (!qcow2_writer_mark (image, error))
     return false;
   if (!im_engine_write (block, &format, claims, buf, len, offset, &failure)) {
-    if (!wins_space (image, failure)) {
+    if (!qcow2_wins_space (image, failure)) {
       g_propagate_error (error, g_steal_pointer (&failure));
       return false;
     }
     if (!im_engine_write (block, &format, claims, buf, len, offset, error))
       return false;
   }
-  return settle (image, flags, error);
-}
-
-/* Does the disk read as zeros there once the entry is gone? */
-static bool
-lacks_parent (const ImBlock *block, uint64_t guest)
-{
-  return !block->parent || guest >= block->parent->size;
-}
-
-/* A change of whole clusters' entries. */
-typedef struct {
-  bool zero;      /* they are to read as zeros; otherwise they may */
-  bool may_unmap; /* their space is given back */
-} Change;
-
-/* What becomes of ENTRY, of the cluster at GUEST. */
-static uint64_t
-changed_entry (const Qcow2Image *image, const Change *change, uint64_t guest,
-               uint64_t entry, EntryUse use)
-{
-  bool bare = lacks_parent (&image->block, guest), v3 = image->geometry.zero_flag;
-
-  if (!change->zero)
-    return use == ENTRY_EMPTY ? entry : bare ? 0 : v3 ? QCOW2_ENTRY_ZERO : entry;
-  if (use == ENTRY_EMPTY)
-    return bare || !v3 ? entry : QCOW2_ENTRY_ZERO;
-  if (!v3)
-    return 0;
-  if (!change->may_unmap && (use == ENTRY_OWN || use == ENTRY_PREALLOCATED))
-    return entry | QCOW2_ENTRY_ZERO;
-  return QCOW2_ENTRY_ZERO;
-}
-
-/* Changes N entries from I on of table T; GUEST is the first one's cluster. */
-static bool
-change_entries (Qcow2Image *image, const Change *change, Qcow2Table *t, uint64_t i,
-                uint64_t n, uint64_t guest, GError **error)
-{
-  Qcow2Writer *w = image->writer;
-  bool ok = true;
-
-  pthread_mutex_lock (&w->mutex);
-  for (uint64_t k = 0; k < n && ok; k++) {
-    const char *reason = NULL;
-    uint64_t entry = entry_at (t, i + k);
-    EntryUse use = use_of (image, entry, &reason);
-
-    if (use == ENTRY_BAD) {
-      if (change->zero)
-        set_bad (t, i + k, reason, error);
-      ok = !change->zero;
-      continue;
-    }
-    entry = changed_entry (image, change, guest + (k << image->geometry.cluster_bits),
-                           entry, use);
-    set_entry_locked (image, t, i + k, entry, change->may_unmap);
-  }
-  pthread_mutex_unlock (&w->mutex);
-  return ok;
-}
-
-/* Changes N clusters from CLUSTER on, all of which the caller has claimed. */
-static bool
-change_clusters (Qcow2Image *image, const Change *change, uint64_t cluster, uint64_t n,
-                 GError **error)
-{
-  uint64_t per_table = table_entries (image);
-  bool ok = true;
-
-  for (uint64_t done = 0, now; done < n && ok; done += now) {
-    uint64_t i = (cluster + done) % per_table, index = (cluster + done) / per_table;
-    uint64_t guest = (cluster + done) << image->geometry.cluster_bits;
-    Qcow2Table *t;
-
-    now = im_min (n - done, per_table - i);
-    if (qcow2_l1_entry (image, index) == 0 &&
-        (!change->zero || lacks_parent (&image->block, guest)))
-      continue;
-    t = qcow2_table_pin (image, index, error);
-    ok = t && change_entries (image, change, t, i, now, guest, error);
-    if (t)
-      qcow2_table_unpin (image, t);
-  }
-  im_commit_soon (image->writer->commit);
-  return ok;
-}
-
-/* True where [OFFSET, OFFSET + LENGTH) reads as zeros by the tables alone; the caller has
- * claimed it.  *ret_run: for how many bytes the answer holds. */
-static bool
-is_zero (ImBlock *block, uint64_t offset, uint64_t length, uint64_t *ret_run)
-{
-  ImExtent extent;
-  size_t n;
-
-  *ret_run = length;
-  if (!im_block_map (block, offset, length, IM_MAP_WHERE, &extent, 1, &n, NULL))
-    return false;
-  *ret_run = extent.length;
-  return extent.kind == IM_EXTENT_ZERO;
-}
-
-/* Writes zeros where there are not any. */
-static bool
-write_zeros_out (ImBlock *block, uint64_t offset, uint64_t length, GError **error)
-{
-  static const uint8_t zeros[ZEROS];
-  ImWriteFormat format = write_format ((Qcow2Image *)block);
-
-  for (uint64_t done = 0, run; done < length; done += run) {
-    if (is_zero (block, offset + done, length - done, &run))
-      continue;
-    run = im_min (run, ZEROS);
-    if (!im_engine_write_claimed (block, &format, zeros, (size_t)run, offset + done,
-                                  error))
-      return false;
-  }
-  return true;
-}
-
-/* The whole clusters within a range; the disk's last one counts as whole. */
-static void
-whole_clusters (const Qcow2Image *image, uint64_t offset, uint64_t length,
-                uint64_t *ret_first, uint64_t *ret_end)
-{
-  uint64_t size = qcow2_cluster_size (image), end = offset + length;
-
-  *ret_first = im_div_up (offset, size);
-  *ret_end = end == image->block.size ? im_div_up (end, size) : end / size;
-  *ret_end = im_max (*ret_end, *ret_first);
-}
-
-/* Can clusters be made to read as zeros by their entries? */
-static bool
-has_zero_entries (const Qcow2Image *image, ImWriteFlags flags)
-{
-  return image->geometry.zero_flag ||
-         (!image->block.parent && flags & IM_WRITE_MAY_UNMAP);
-}
-
-static bool
-zero_claimed (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFlags flags,
-              GError **error)
-{
-  Qcow2Image *image = (Qcow2Image *)block;
-  Change change = {.zero = true, .may_unmap = flags & IM_WRITE_MAY_UNMAP};
-  uint64_t first, end, size = qcow2_cluster_size (image), stop = offset + length;
-
-  whole_clusters (image, offset, length, &first, &end);
-  if (first == end || !has_zero_entries (image, flags))
-    return write_zeros_out (block, offset, length, error);
-  return write_zeros_out (block, offset, first * size - offset, error) &&
-         change_clusters (image, &change, first, end - first, error) &&
-         (end * size >= stop ||
-          write_zeros_out (block, end * size, stop - end * size, error));
-}
-
-static void
-claim_range (Qcow2Image *image, ImClaim *claim, uint64_t offset, uint64_t length)
-{
-  unsigned bits = image->geometry.cluster_bits;
-
-  im_claim_take (image->writer->claims, claim, offset >> bits,
-                 (offset + length - 1) >> bits, true);
-}
-
-bool
-qcow2_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFlags flags,
-                    GError **error)
-{
-  Qcow2Image *image = (Qcow2Image *)block;
-  ImClaim claim;
-  bool ok;
-
-  if ((flags & IM_WRITE_FAST) && !has_zero_entries (image, flags)) {
-    im_set_errno (error, ENOTSUP, "this image has no entries for zeros");
-    return false;
-  }
-  if (!qcow2_writer_mark (image, error))
-    return false;
-  claim_range (image, &claim, offset, length);
-  ok = zero_claimed (block, offset, length, flags, error);
-  im_claim_drop (image->writer->claims, &claim);
-  return ok && settle (image, flags, error);
-}
-
-bool
-qcow2_discard (ImBlock *block, uint64_t offset, uint64_t length, GError **error)
-{
-  Qcow2Image *image = (Qcow2Image *)block;
-  Change change = {.may_unmap = true};
-  uint64_t first, end;
-  ImClaim claim;
-  bool ok;
-
-  whole_clusters (image, offset, length, &first, &end);
-  if (first == end)
-    return true;
-  if (!qcow2_writer_mark (image, error))
-    return false;
-  claim_range (image, &claim, offset, length);
-  ok = change_clusters (image, &change, first, end - first, error);
-  im_claim_drop (image->writer->claims, &claim);
-  return ok && settle (image, 0, error);
+  return qcow2_settle (image, flags, error);
 }
 
 bool

@@ -10,13 +10,18 @@
 #include <glib/gstdio.h>
 #include <unistd.h>
 
-/* What happened to the file, a character each: a rank's write, or s for a sync. */
+/* What happened to the files, a character each: a rank's write, s for a sync, d for one
+ * of the data file. */
 static GString *story;
+static const ImFile *data_file;
+static bool data_fails;
 static int failure; /* of writes */
 
 static int
 before (ImFile *file, const ImFileChange *change)
 {
+  if (change->kind == IM_FILE_SYNC)
+    return data_fails && file == data_file ? EIO : 0;
   return change->kind == IM_FILE_WRITE ? failure : 0;
 }
 
@@ -26,7 +31,7 @@ after (ImFile *file, const ImFileChange *change)
   if (change->kind == IM_FILE_WRITE)
     g_string_append_c (story, *(char *)change->iov[0].iov_base);
   else if (change->kind == IM_FILE_SYNC)
-    g_string_append_c (story, 's');
+    g_string_append_c (story, file == data_file ? 'd' : 's');
 }
 
 static const ImFileHooks hooks = {.before = before, .after = after};
@@ -34,6 +39,7 @@ static const ImFileHooks hooks = {.before = before, .after = after};
 typedef struct {
   const char *ranks; /* to be written by each commit, in any order */
   unsigned collected, durable, failed;
+  unsigned last; /* ranks that the last commit made durable */
 } Owner;
 
 static void
@@ -47,11 +53,12 @@ collect (void *data, ImCommitBatch *batch)
 }
 
 static void
-finished (void *data, bool durable)
+finished (void *data, unsigned durable)
 {
   Owner *owner = data;
-  owner->durable += durable;
-  owner->failed += !durable;
+  owner->durable += durable == IM_COMMIT_RANKS;
+  owner->failed += durable < IM_COMMIT_RANKS;
+  owner->last = durable;
 }
 
 static const ImCommitOps ops = {.collect = collect, .finished = finished};
@@ -115,6 +122,93 @@ test_failure_is_told_and_passes (void)
   atomic_store (&im_file_hooks, NULL);
   g_assert_cmpuint (owner.failed, ==, 1);
   g_assert_cmpuint (owner.durable, ==, 1);
+  g_string_free (story, TRUE);
+  im_commit_free (commit);
+}
+
+/* Fails the write of rank FAILS. */
+static char fails;
+
+static int
+fail_one (ImFile *file, const ImFileChange *change)
+{
+  return change->kind == IM_FILE_WRITE && *(char *)change->iov[0].iov_base == fails ? EIO
+                                                                                    : 0;
+}
+
+static void
+test_failure_tells_what_is_durable (void)
+{
+  static const ImFileHooks failing = {.before = fail_one, .after = after};
+  static const struct {
+    const char *ranks;
+    char fails;
+    unsigned durable;
+    const char *story;
+  } cases[] = {
+      {"0123", '0', 0, ""},       {"123", '1', 1, ""},          {"123", '2', 2, "1s"},
+      {"123", '3', 3, "1s2s"},    {"3", '3', 3, "s"},           {"13", '3', 3, "1s"},
+      {"1234", '4', 4, "1s2s3s"}, {"1234", '5', 5, "1s2s3s4s"},
+  };
+  g_autoptr (ImFile) file = new_file ();
+  for (size_t i = 0; i < G_N_ELEMENTS (cases); i++) {
+    Owner owner = {.ranks = cases[i].ranks};
+    ImCommit *commit = im_commit_new (&ops, &owner, file);
+    story = g_string_new (NULL);
+    fails = cases[i].fails;
+    atomic_store (&im_file_hooks, &failing);
+    im_commit_now (commit, NULL);
+    atomic_store (&im_file_hooks, NULL);
+    g_assert_cmpuint (owner.last, ==, cases[i].durable);
+    g_assert_cmpstr (story->str, ==, cases[i].story);
+    g_string_free (story, TRUE);
+    im_commit_free (commit);
+  }
+}
+
+/* Once, before anything that may point at it, and also where nothing does. */
+static void
+test_data_file_is_synced_first (void)
+{
+  static const struct {
+    const char *ranks, *story;
+  } cases[] = {{"", "ds"}, {"3", "ds3s"}, {"31", "1ds3s"}, {"3121", "11ds2s3s"}};
+  g_autoptr (ImFile) file = new_file ();
+  g_autoptr (ImFile) data = new_file ();
+  data_file = data;
+  for (size_t i = 0; i < G_N_ELEMENTS (cases); i++) {
+    Owner owner = {.ranks = cases[i].ranks};
+    ImCommit *commit = im_commit_new (&ops, &owner, file);
+    im_commit_add_file (commit, data);
+    story = g_string_new (NULL);
+    atomic_store (&im_file_hooks, &hooks);
+    g_assert_true (im_commit_now (commit, NULL));
+    atomic_store (&im_file_hooks, NULL);
+    g_assert_cmpstr (story->str, ==, cases[i].story);
+    g_string_free (story, TRUE);
+    im_commit_free (commit);
+  }
+}
+
+static void
+test_data_file_that_failed_stops_commits (void)
+{
+  g_autoptr (ImFile) file = new_file ();
+  g_autoptr (ImFile) data = new_file ();
+  Owner owner = {.ranks = "13"};
+  ImCommit *commit = im_commit_new (&ops, &owner, file);
+  g_autoptr (GError) error = NULL;
+  data_file = data;
+  data_fails = true;
+  im_commit_add_file (commit, data);
+  story = g_string_new (NULL);
+  atomic_store (&im_file_hooks, &hooks);
+  g_assert_false (im_commit_now (commit, &error));
+  g_assert_error (error, IM_ERRNO, EIO);
+  data_fails = false;
+  g_assert_false (im_commit_now (commit, NULL));
+  atomic_store (&im_file_hooks, NULL);
+  g_assert_cmpstr (story->str, ==, "1");
   g_string_free (story, TRUE);
   im_commit_free (commit);
 }
@@ -214,6 +308,12 @@ main (int argc, char **argv)
   g_test_add_func ("/block/commit/ranks-in-order", test_ranks_in_order);
   g_test_add_func ("/block/commit/failure-is-told-and-passes",
                    test_failure_is_told_and_passes);
+  g_test_add_func ("/block/commit/failure-tells-what-is-durable",
+                   test_failure_tells_what_is_durable);
+  g_test_add_func ("/block/commit/data-file-is-synced-first",
+                   test_data_file_is_synced_first);
+  g_test_add_func ("/block/commit/data-file-that-failed-stops-commits",
+                   test_data_file_that_failed_stops_commits);
   g_test_add_func ("/block/quarantine/needs-a-commit", test_quarantine_needs_a_commit);
   g_test_add_func ("/block/quarantine/waits-for-operations",
                    test_quarantine_waits_for_operations);

@@ -6,6 +6,7 @@
 #include "formats/qcow2/qcow2.h"
 
 static const char *const names[] = {"image.qcow2", NULL};
+static const char *const with_data[] = {"image.qcow2", "image.data", NULL};
 static const char *const with_parent[] = {"base.raw", NULL};
 static const char *const without_parent[] = {NULL};
 
@@ -23,6 +24,7 @@ open_in (Qcow2Crash *crash, const char *folder, ImCacheMode cache, bool writable
   if (crash->device_len > 0)
     rig->file->st.st_mode = (rig->file->st.st_mode & ~(mode_t)S_IFMT) | S_IFBLK;
   rig->context.snapshot_any = snapshot;
+  rig->cache = cache;
   rig->block = im_format_qcow2.open (rig->file, &rig->context, &error);
   g_assert_no_error (error);
   rig->block->policy.pass_discards = true;
@@ -62,13 +64,6 @@ keeps_snapshot (Qcow2Crash *crash, const char *folder)
   return ok && memcmp (bytes, crash->rig.original, crash->rig.shape.size) == 0;
 }
 
-static bool
-says_is_dirty (const uint8_t *header)
-{
-  return im_get_be32 (header + 4) >= 3 &&
-         im_get_be64 (header + 72) & QCOW2_INCOMPATIBLE_DIRTY;
-}
-
 /* Errors first: leaks are many. */
 static char *
 sort_output (const char *output)
@@ -83,17 +78,33 @@ sort_output (const char *output)
   return g_string_free (sorted, FALSE);
 }
 
-/* Errors are allowed where the header says that there may be some, if they can be mended;
- * leaks are always. */
+/* Is that image dirty of which the one at PATH, in a folder of its folder, is a copy? */
 static bool
-is_sound (Qcow2Crash *crash, const char *path, const uint8_t *header, char **ret_why)
+was_dirty (const char *path)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+  g_autofree char *above = g_path_get_dirname (folder);
+  g_autofree char *original = g_build_filename (above, names[0], NULL);
+
+  return rig_is_dirty (original);
+}
+
+/* Errors are allowed where the header says that there may be some, if they can be mended;
+ * leaks are always.  An image found dirty stays so. */
+static bool
+is_sound (Qcow2Crash *crash, const char *path, char **ret_why)
 {
   g_autofree char *output = NULL, *repaired = NULL;
+  bool dirty = rig_is_dirty (path);
   int status = rig_check (path, &output);
 
+  if (crash->rig.shape.dirty && !dirty && was_dirty (path)) {
+    *ret_why = g_strdup ("the dirty mark is gone");
+    return false;
+  }
   if (status == 0 || status == 3)
     return true;
-  if (status == 2 && says_is_dirty (header) && rig_repair (path, &repaired) == 0 &&
+  if (status == 2 && dirty && rig_repair (path, &repaired) == 0 &&
       rig_check (path, NULL) == 0) {
     crash->repaired++;
     return true;
@@ -126,7 +137,7 @@ crash_check (void *data, const char *folder, const CrashBytes *found, char **ret
     *ret_why = g_strdup ("bitmaps are said to be right, and are not");
     return false;
   }
-  if (!is_sound (crash, path, header, ret_why))
+  if (!is_sound (crash, path, ret_why))
     return false;
   if (!keeps_snapshot (crash, folder)) {
     *ret_why = g_strdup ("the snapshot has changed");
@@ -162,14 +173,15 @@ qcow2_crash_make (Qcow2Crash *crash, const RigShape *shape, const ImResources *r
     add_rubbish (rig->path, crash->device_len);
   g_assert_true (g_file_get_contents (rig->path, (char **)&bytes, NULL, NULL));
   crash->refcount_at = im_get_be64 (bytes + QCOW2_AT_REFCOUNT_TABLE);
-  crash->subject = (CrashSubject){.names = names,
-                                  .parents = shape->parent ? with_parent : without_parent,
-                                  .folder = rig->folder,
-                                  .unit = 1u << shape->cluster_bits,
-                                  .data = crash,
-                                  .open = crash_open,
-                                  .close = crash_close,
-                                  .check = crash_check};
+  crash->subject =
+      (CrashSubject){.names = shape->data == RIG_DATA_INSIDE ? names : with_data,
+                     .parents = shape->parent ? with_parent : without_parent,
+                     .folder = rig->folder,
+                     .unit = 1u << shape->cluster_bits,
+                     .data = crash,
+                     .open = crash_open,
+                     .close = crash_close,
+                     .check = crash_check};
 }
 
 void

@@ -4,15 +4,25 @@
 
 #include "formats/format.h"
 
+/* Where standard clusters lie. */
+typedef enum {
+  RIG_DATA_INSIDE,
+  RIG_DATA_FILE,     /* in an external data file */
+  RIG_DATA_FILE_RAW, /* … which is the disk byte for byte */
+} RigData;
+
 /* How an image is made. */
 typedef struct {
   unsigned cluster_bits, refcount_bits, version;
+  bool extended; /* L2 entries */
+  RigData data;
   bool parent;     /* shorter than the disk */
   bool filled;     /* some clusters are there already */
   bool compressed; /* … compressed */
   bool snapshot;   /* … and shared with a snapshot */
   bool preallocated;
-  bool lazy; /* reference counts may be wrong while it is dirty */
+  bool lazy;  /* refcounts */
+  bool dirty; /* marked so, and with refcounts that are all 0 */
   uint64_t size;
 } RigShape;
 
@@ -20,9 +30,11 @@ typedef struct {
   ImOpenContext context; /* first */
   ImResources shared;
   char *folder, *path;
+  char *data_path; /* NULL: no data file */
   RigShape shape;
   uint8_t *expected; /* what the disk reads as; size bytes */
   uint8_t *original; /* the same when it was made */
+  ImCacheMode cache; /* as it was opened */
   ImFile *file;
   ImBlock *block;
 } Rig;
@@ -41,9 +53,12 @@ void rig_clear (Rig *rig);
 
 /* The exit status of qemu-img check: 0, 2 errors, 3 leaks. */
 int rig_check (const char *path, char **ret_output);
-/* The same of qemu-img check -r all. */
+/* That of qemu-img check -r all; 0: nothing is wrong any more. */
 int rig_repair (const char *path, char **ret_output);
-/* Closed, checked without errors and leaks, and read by qemu-img as expected. */
+/* Does the image say that it is dirty? */
+bool rig_is_dirty (const char *path);
+/* Closed, checked without errors and leaks, and read by qemu-img as expected; a raw data
+ * file is compared as it is. */
 void rig_verify (Rig *rig);
 void rig_compare (Rig *rig);
 

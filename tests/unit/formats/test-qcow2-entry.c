@@ -146,6 +146,103 @@ test_refcounts (void)
   g_assert_cmpuint (qcow2_refcounts_used (bytes, 0, 0), ==, 0);
 }
 
+/* What is built is what was taken apart. */
+static void
+check_parts (const Qcow2Geometry *g, uint64_t first, uint64_t second, uint64_t guest,
+             const Qcow2Entry *want)
+{
+  const uint64_t words[2] = {first, second};
+  Qcow2Entry entry = qcow2_entry_parse (g, words, guest);
+  uint64_t built[2] = {0, second};
+
+  g_assert_cmpint (entry.use, ==, want->use);
+  if (entry.use == QCOW2_USE_BAD) {
+    g_assert_nonnull (entry.reason);
+    return;
+  }
+  g_assert_cmpint (entry.compressed, ==, want->compressed);
+  g_assert_cmphex (entry.at, ==, want->at);
+  g_assert_cmphex (entry.length, ==, want->length);
+  g_assert_cmphex (entry.allocated, ==, want->allocated);
+  g_assert_cmphex (entry.zero, ==, want->zero);
+  if (entry.compressed)
+    return;
+  qcow2_entry_build (g, &entry, built);
+  g_assert_cmphex (built[0], ==, first);
+  g_assert_cmphex (built[1], ==, second);
+}
+
+static void
+test_parts_plain (void)
+{
+  Qcow2Geometry g = geometry (16, 0);
+
+  check_parts (&g, 0, 0, 0, &(Qcow2Entry){0});
+  check_parts (&g, 1, 0, 0, &(Qcow2Entry){.zero = 1});
+  check_parts (&g, COPIED | 0x50000, 0, 0,
+               &(Qcow2Entry){
+                   .use = QCOW2_USE_OWN, .at = 0x50000, .length = 65536, .allocated = 1});
+  check_parts (
+      &g, COPIED | 0x50001, 0, 0,
+      &(Qcow2Entry){.use = QCOW2_USE_OWN, .at = 0x50000, .length = 65536, .zero = 1});
+  check_parts (
+      &g, 0x50000, 0, 0,
+      &(Qcow2Entry){
+          .use = QCOW2_USE_FOREIGN, .at = 0x50000, .length = 65536, .allocated = 1});
+  /* A stream of two sectors that lies in two clusters. */
+  check_parts (&g, COMPRESSED | UINT64_C (1) << 54 | 0x5ff00, 0, 0,
+               &(Qcow2Entry){.use = QCOW2_USE_FOREIGN,
+                             .compressed = true,
+                             .at = 0x50000,
+                             .length = 131072,
+                             .allocated = 1});
+  check_parts (&g, COPIED | 0x50200, 0, 0, &(Qcow2Entry){.use = QCOW2_USE_BAD});
+}
+
+static void
+test_parts_extended (void)
+{
+  Qcow2Geometry g = geometry (16, QCOW2_INCOMPATIBLE_EXTENDED_L2);
+
+  check_parts (&g, 0, 0, 0, &(Qcow2Entry){0});
+  check_parts (&g, 0, UINT64_C (0x80000001) << 32, 0, &(Qcow2Entry){.zero = 0x80000001});
+  check_parts (&g, COPIED | 0x50000, UINT64_C (0xf0) << 32 | 0x8000000f, 0,
+               &(Qcow2Entry){.use = QCOW2_USE_OWN,
+                             .at = 0x50000,
+                             .length = 65536,
+                             .allocated = 0x8000000f,
+                             .zero = 0xf0});
+  check_parts (&g, 0x50000, 0, 0,
+               &(Qcow2Entry){.use = QCOW2_USE_FOREIGN, .at = 0x50000, .length = 65536});
+  check_parts (&g, COMPRESSED | 0x50000, 0, 0,
+               &(Qcow2Entry){.use = QCOW2_USE_FOREIGN,
+                             .compressed = true,
+                             .at = 0x50000,
+                             .length = 65536,
+                             .allocated = UINT32_MAX});
+  check_parts (&g, COMPRESSED | 0x50000, 1, 0, &(Qcow2Entry){.use = QCOW2_USE_BAD});
+  /* A bit without a cluster; one bit that says both; no place for it. */
+  check_parts (&g, 0, 0x80000000, 0, &(Qcow2Entry){.use = QCOW2_USE_BAD});
+  check_parts (&g, COPIED | 0x50000, UINT64_C (1) << 32 | 1, 0,
+               &(Qcow2Entry){.use = QCOW2_USE_BAD});
+  check_parts (&g, COPIED | UINT64_C (1) << 51, 0x80000000, 0,
+               &(Qcow2Entry){.use = QCOW2_USE_BAD});
+}
+
+static void
+test_parts_external (void)
+{
+  Qcow2Geometry g = geometry (16, QCOW2_INCOMPATIBLE_DATA_FILE);
+
+  check_parts (&g, COPIED, 0, 0,
+               &(Qcow2Entry){.use = QCOW2_USE_OWN, .length = 65536, .allocated = 1});
+  check_parts (
+      &g, COPIED | 0x50001, 0, 0x50000,
+      &(Qcow2Entry){.use = QCOW2_USE_OWN, .at = 0x50000, .length = 65536, .zero = 1});
+  check_parts (&g, COPIED | 0x50000, 0, 0x60000, &(Qcow2Entry){.use = QCOW2_USE_BAD});
+  check_parts (&g, COMPRESSED | 0x50000, 0, 0x50000, &(Qcow2Entry){.use = QCOW2_USE_BAD});
+}
+
 int
 main (int argc, char **argv)
 {
@@ -156,6 +253,9 @@ main (int argc, char **argv)
   g_test_add_func ("/formats/qcow2/entry/subclusters", test_subclusters);
   g_test_add_func ("/formats/qcow2/entry/subclusters-damaged", test_subclusters_damaged);
   g_test_add_func ("/formats/qcow2/entry/external-data-file", test_external);
+  g_test_add_func ("/formats/qcow2/entry/parts-plain", test_parts_plain);
+  g_test_add_func ("/formats/qcow2/entry/parts-extended", test_parts_extended);
+  g_test_add_func ("/formats/qcow2/entry/parts-external", test_parts_external);
   g_test_add_func ("/formats/qcow2/entry/refcount-widths", test_refcounts);
   return g_test_run ();
 }

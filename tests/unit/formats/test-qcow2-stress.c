@@ -90,21 +90,44 @@ run_threads (const RigShape *shape, unsigned rounds)
   rig_clear (&rig);
 }
 
+static const RigShape threaded[] = {
+    {.cluster_bits = 9,
+     .parent = true,
+     .filled = true,
+     .compressed = true,
+     .snapshot = true},
+    {.cluster_bits = 16,
+     .parent = true,
+     .filled = true,
+     .compressed = true,
+     .snapshot = true},
+    {.cluster_bits = 14,
+     .extended = true,
+     .parent = true,
+     .filled = true,
+     .snapshot = true},
+    {.cluster_bits = 16,
+     .extended = true,
+     .parent = true,
+     .filled = true,
+     .compressed = true},
+    {.cluster_bits = 12, .data = RIG_DATA_FILE, .parent = true, .filled = true},
+    {.cluster_bits = 16, .data = RIG_DATA_FILE_RAW, .extended = true},
+};
+
 static void
 test_threads (void)
 {
   if (!rig_has_qemu_img ())
     return;
-  for (unsigned bits = 9; bits <= 16; bits += 7)
-    run_threads (&(RigShape){.version = 3,
-                             .cluster_bits = bits,
-                             .refcount_bits = 16,
-                             .size = 4 << 20,
-                             .parent = true,
-                             .filled = true,
-                             .compressed = true,
-                             .snapshot = true},
-                 g_test_slow () ? 2000 : 300);
+  for (size_t i = 0; i < G_N_ELEMENTS (threaded); i++) {
+    RigShape shape = threaded[i];
+
+    shape.version = 3;
+    shape.refcount_bits = 16;
+    shape.size = 4 << 20;
+    run_threads (&shape, g_test_slow () ? 2000 : 200);
+  }
 }
 
 static atomic_uint fail_every; /* 0: never */
@@ -180,17 +203,20 @@ test_failing_disk (void)
 
   if (!rig_has_qemu_img ())
     return;
-  for (unsigned i = 0; i < 4; i++) {
+  for (unsigned i = 0; i < 8; i++) {
+    static const unsigned bits[] = {9, 12, 14, 12};
     Rig rig;
 
     rig_make (&rig,
               &(RigShape){.version = 3,
-                          .cluster_bits = i < 2 ? 9 : 12,
+                          .cluster_bits = bits[i / 2],
                           .refcount_bits = 16,
                           .size = 2 << 20,
+                          .extended = i / 2 == 2,
+                          .data = i / 2 == 3 ? RIG_DATA_FILE : RIG_DATA_INSIDE,
                           .parent = true,
                           .filled = true,
-                          .compressed = true},
+                          .compressed = i / 2 != 3},
               &shared);
     rig_open (&rig, IM_CACHE_UNSAFE);
     atomic_store (&fail_with, errors[i % 2]);
@@ -248,6 +274,55 @@ test_failed_sync_is_remembered (void)
   rig_clear (&rig);
 }
 
+static atomic_ullong full_at; /* the file grows no further */
+
+static int
+fail_beyond (ImFile *file, const ImFileChange *change)
+{
+  return change->kind == IM_FILE_RESIZE && change->offset > atomic_load (&full_at)
+             ? ENOSPC
+             : 0;
+}
+
+/* On a full disk, what a discard has removed is space for zeros too. */
+static void
+test_full_disk_zeroes (void)
+{
+  static const ImFileHooks hooks = {.before = fail_beyond, .after = note_nothing};
+  const uint64_t cluster = 4096;
+  g_autoptr (GError) error = NULL;
+  g_autofree uint8_t *bytes = g_malloc0 (4096);
+  uint64_t at = 0;
+  Rig rig;
+
+  if (!rig_has_qemu_img ())
+    return;
+  rig_make (&rig,
+            &(RigShape){.version = 3,
+                        .cluster_bits = 12,
+                        .refcount_bits = 16,
+                        .size = 6 << 20,
+                        .parent = true},
+            &shared);
+  rig_open (&rig, IM_CACHE_WRITEBACK);
+  atomic_store (&full_at, 2 << 20);
+  atomic_store (&im_file_hooks, &hooks);
+  while (im_block_pwrite (rig.block, bytes, cluster, at, 0, NULL))
+    at += cluster;
+  g_assert_cmpuint (at, <, 2 << 20);
+  g_assert_false (
+      im_block_write_zeroes (rig.block, (3 << 20) + 5, 100, IM_WRITE_MAY_UNMAP, NULL));
+  g_assert_true (im_block_discard (rig.block, 0, 8 * cluster, &error));
+  im_block_write_zeroes (rig.block, (3 << 20) + 5, 100, IM_WRITE_MAY_UNMAP, &error);
+  g_assert_no_error (error);
+  memset (rig.expected, 0, at);
+  memset (rig.expected + (3 << 20) + 5, 0, 100);
+  rig_compare (&rig);
+  rig_verify (&rig);
+  atomic_store (&im_file_hooks, NULL);
+  rig_clear (&rig);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -255,6 +330,7 @@ main (int argc, char **argv)
   make_resources ();
   g_test_add_func ("/formats/qcow2/stress/threads", test_threads);
   g_test_add_func ("/formats/qcow2/stress/failing-disk", test_failing_disk);
+  g_test_add_func ("/formats/qcow2/stress/full-disk-zeroes", test_full_disk_zeroes);
   g_test_add_func ("/formats/qcow2/stress/failed-sync-is-remembered",
                    test_failed_sync_is_remembered);
   return g_test_run ();
