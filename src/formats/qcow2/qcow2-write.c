@@ -239,12 +239,23 @@ qcow2_link (ImBlock *block, const ImReservation *r, GError **error)
   return true;
 }
 
+/* The table, or the first of two, as is most often the case. */
+static bool
+qcow2_is_warm (ImBlock *block, uint64_t guest, uint64_t length)
+{
+  Qcow2Image *image = (Qcow2Image *)block;
+  uint64_t cluster = guest >> image->geometry.cluster_bits;
+
+  return qcow2_table_in_memory (image, cluster / table_entries (image)) != NULL;
+}
+
 static ImWriteFormat
 write_format (const Qcow2Image *image)
 {
   return (ImWriteFormat){.unit = (uint32_t)qcow2_cluster_size (image),
                          .reserve = qcow2_reserve,
                          .link = qcow2_link,
+                         .is_warm = qcow2_is_warm,
                          .cancel = qcow2_cancel};
 }
 
@@ -292,6 +303,17 @@ qcow2_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
       return false;
   }
   return settle (image, flags, error);
+}
+
+bool
+qcow2_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset)
+{
+  Qcow2Image *image = (Qcow2Image *)block;
+  ImWriteFormat format = write_format (image);
+
+  return atomic_load_explicit (&image->writer->marked, memory_order_acquire) &&
+         im_file_writes_to_memory (image->file) && qcow2_writer_mark (image, NULL) &&
+         im_engine_write_nowait (block, &format, image->writer->claims, buf, len, offset);
 }
 
 /* Does the disk read as zeros there once the entry is gone? */

@@ -173,6 +173,7 @@ qcow2_table_read (const Qcow2Table *table, uint64_t first, size_t n, uint64_t *r
 /* ImBlockOps */
 bool qcow2_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
                    ImWriteFlags flags, GError **error);
+bool qcow2_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset);
 bool qcow2_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length,
                          ImWriteFlags flags, GError **error);
 bool qcow2_discard (ImBlock *block, uint64_t offset, uint64_t length, GError **error);

@@ -149,8 +149,7 @@ work_a_while (Work *w, unsigned steps, GRand *rand)
     if (kind < 12) {
       for (uint64_t s = 0; s < n; s++)
         rig_fill (bytes + s * SECTOR, SECTOR, rand);
-      g_assert_true (
-          im_block_pwrite (w->rig.block, bytes, n * SECTOR, at * SECTOR, 0, NULL));
+      g_assert_true (rig_write (&w->rig, bytes, n * SECTOR, at * SECTOR, 0, NULL));
       add_values (w, at * SECTOR, n * SECTOR, bytes, began);
     } else if (kind < 15) {
       memset (bytes, 0, n * SECTOR);
