@@ -77,7 +77,7 @@ take_small (ImNbdTransmission *t)
     if (!job)
       return true;
     memcpy (job->payload->data, data, size);
-    im_nbd_job_start (job);
+    im_nbd_transmit_start (t, job);
   }
   input->start += size;
   return true;
@@ -95,7 +95,7 @@ take_large (ImNbdTransmission *t)
   t->incoming.job->received += n;
   if (n < length)
     return false;
-  im_nbd_job_start (t->incoming.job);
+  im_nbd_transmit_start (t, t->incoming.job);
   return true;
 }
 
@@ -130,14 +130,6 @@ im_nbd_write_abandon (ImNbdTransmission *t)
   if (t->incoming.job)
     im_nbd_job_free (t->incoming.job);
   t->incoming = (ImNbdIncoming){.active = false};
-}
-
-static ImNbdJobStep
-flush_step (ImNbdJob *job)
-{
-  g_autoptr (GError) error = NULL;
-  return im_block_flush (job->t->export->block, &error) ? im_nbd_job_succeed (job)
-                                                        : im_nbd_job_fail (job, error);
 }
 
 static ImNbdJobStep
@@ -177,8 +169,9 @@ piece_step (ImNbdJob *job)
     return im_nbd_job_fail (job, error);
   job->done += length;
   if (job->done == request->length)
-    return request->flags & IM_NBD_CMD_FLAG_FUA ? flush_step (job)
-                                                : im_nbd_job_succeed (job);
+    return request->flags & IM_NBD_CMD_FLAG_FUA && !im_block_flush (block, &error)
+               ? im_nbd_job_fail (job, error)
+               : im_nbd_job_succeed (job);
   if (!im_nbd_stream_is_cut (job->t->output.stream))
     return IM_NBD_JOB_LATER;
   im_set_errno (&error, ESHUTDOWN, "not finished");
@@ -188,12 +181,5 @@ piece_step (ImNbdJob *job)
 ImNbdJobStep
 im_nbd_job_change (ImNbdJob *job)
 {
-  switch (job->request.type) {
-  case IM_NBD_CMD_WRITE:
-    return write_step (job);
-  case IM_NBD_CMD_FLUSH:
-    return flush_step (job);
-  default:
-    return piece_step (job);
-  }
+  return job->request.type == IM_NBD_CMD_WRITE ? write_step (job) : piece_step (job);
 }
