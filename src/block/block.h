@@ -118,6 +118,8 @@ typedef struct {
    * of im_block_pwrite and its like, ranges checked, LENGTH ≥ 1. */
   bool (*pwrite) (ImBlock *block, const void *buf, size_t len, uint64_t offset,
                   ImWriteFlags flags, GError **error);
+  /* As im_block_pwrite_nowait.  NULL: every write may wait. */
+  bool (*pwrite_nowait) (ImBlock *block, const void *buf, size_t len, uint64_t offset);
   bool (*write_zeroes) (ImBlock *block, uint64_t offset, uint64_t length,
                         ImWriteFlags flags, GError **error);
   bool (*discard) (ImBlock *block, uint64_t offset, uint64_t length, GError **error);
@@ -199,6 +201,10 @@ bool im_block_is_writable (const ImBlock *block);
  * bytes, or a mix of them, nothing else. */
 bool im_block_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
                       ImWriteFlags flags, GError **error);
+/* True when BUF was written, as by im_block_pwrite without flags, and nothing had to be
+ * waited for; otherwise a part of it may have been, and im_block_pwrite has to follow. */
+bool im_block_pwrite_nowait (ImBlock *block, const void *buf, size_t len,
+                             uint64_t offset);
 /* LENGTH of any size; takes as long as the disk below needs for it. */
 bool im_block_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length,
                             ImWriteFlags flags, GError **error);

@@ -39,6 +39,13 @@ slice_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
 }
 
 static bool
+slice_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset)
+{
+  Slice *slice = (Slice *)block;
+  return im_block_pwrite_nowait (slice->base, buf, len, slice->start + offset);
+}
+
+static bool
 slice_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFlags flags,
                     GError **error)
 {
@@ -72,6 +79,7 @@ static const ImBlockOps slice_ops = {
     .map = slice_map,
     .looks_beneath = slice_looks_beneath,
     .pwrite = slice_pwrite,
+    .pwrite_nowait = slice_pwrite_nowait,
     .write_zeroes = slice_write_zeroes,
     .discard = slice_discard,
     .flush = slice_flush,

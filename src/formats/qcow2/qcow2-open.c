@@ -49,6 +49,7 @@ static const ImBlockOps qcow2_ops = {
     .looks_beneath = qcow2_looks_beneath,
     .check = qcow2_check,
     .pwrite = qcow2_pwrite,
+    .pwrite_nowait = qcow2_pwrite_nowait,
     .write_zeroes = qcow2_write_zeroes,
     .discard = qcow2_discard,
     .flush = qcow2_flush,

@@ -275,6 +275,16 @@ qcow2_link (ImBlock *block, const ImReservation *reservation, GError **error)
   return true;
 }
 
+/* The table, or the first of two, as is most often the case. */
+static bool
+qcow2_is_warm (ImBlock *block, uint64_t guest, uint64_t length)
+{
+  Qcow2Image *image = (Qcow2Image *)block;
+  uint64_t cluster = guest >> image->geometry.cluster_bits;
+
+  return qcow2_table_in_memory (image, cluster / qcow2_table_entries (image)) != NULL;
+}
+
 ImWriteFormat
 qcow2_write_format (const Qcow2Image *image)
 {
@@ -282,6 +292,7 @@ qcow2_write_format (const Qcow2Image *image)
                          .piece = UINT32_C (1) << image->geometry.subcluster_bits,
                          .reserve = qcow2_reserve,
                          .link = qcow2_link,
+                         .is_warm = qcow2_is_warm,
                          .cancel = qcow2_cancel};
 }
 
@@ -327,6 +338,18 @@ qcow2_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
       return false;
   }
   return qcow2_settle (image, flags, error);
+}
+
+bool
+qcow2_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset)
+{
+  Qcow2Image *image = (Qcow2Image *)block;
+  ImWriteFormat format = qcow2_write_format (image);
+
+  return !image->crypt &&
+         atomic_load_explicit (&image->writer->marked, memory_order_acquire) &&
+         im_file_writes_to_memory (image->data) && qcow2_writer_mark (image, NULL) &&
+         im_engine_write_nowait (block, &format, image->writer->claims, buf, len, offset);
 }
 
 bool

@@ -313,6 +313,7 @@ bool qcow2_raw_discard (Qcow2Image *image, uint64_t offset, uint64_t length,
 /* ImBlockOps */
 bool qcow2_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
                    ImWriteFlags flags, GError **error);
+bool qcow2_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset);
 bool qcow2_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length,
                          ImWriteFlags flags, GError **error);
 bool qcow2_discard (ImBlock *block, uint64_t offset, uint64_t length, GError **error);

@@ -204,7 +204,7 @@ work_a_while (Work *w, unsigned steps, GRand *rand)
     if (kind < 12) {
       for (uint64_t s = 0; s < n; s++)
         rig_fill (bytes + s * SECTOR, SECTOR, rand);
-      ok = im_block_pwrite (w->rig.block, bytes, n * SECTOR, at * SECTOR, 0, NULL);
+      ok = rig_write (&w->rig, bytes, n * SECTOR, at * SECTOR, 0, NULL);
       add_values (w, at * SECTOR, n * SECTOR, bytes, began, ok);
     } else if (kind < 15) {
       memset (bytes, 0, n * SECTOR);
