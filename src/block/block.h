@@ -153,13 +153,14 @@ struct ImBlock {
   bool writable;                 /* set by the driver's open, const afterwards */
   const char *read_only_because; /* set by the driver's open where the file could be
                                   * written and the image cannot: static text */
-  uint32_t preferred;            /* bytes that are good to ask for at once: the cluster */
-  ImBlock *parent;               /* owned; NULL: PARENT reads as zeros */
-  const ImResources *shared;     /* borrowed */
-  ImFile *file;         /* a reference: what it was opened from, for reports; NULL:
-                         * nothing, as with slices.  Set once, by im_block_set_file */
-  ImWritePolicy policy; /* all off.  Set once, by whoever opened it */
-  ImWriteGuard guard;   /* NULL: none.  Set once, by whoever opened it */
+  bool encrypted;     /* what is written to it is encrypted; set by the driver's open */
+  uint32_t preferred; /* bytes that are good to ask for at once: the cluster */
+  ImBlock *parent;    /* owned; NULL: PARENT reads as zeros */
+  const ImResources *shared; /* borrowed */
+  ImFile *file;              /* a reference: what it was opened from, for reports; NULL:
+                              * nothing, as with slices.  Set once, by im_block_set_file */
+  ImWritePolicy policy;      /* all off.  Set once, by whoever opened it */
+  ImWriteGuard guard;        /* NULL: none.  Set once, by whoever opened it */
   atomic_uint references;
   /* The core's, made when a CHUNK is first read. */
   _Atomic (struct ImReadAhead *) read_ahead;

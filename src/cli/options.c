@@ -287,6 +287,8 @@ settle_image_opts (ImOptions *options, GError **error)
   options->node = im_image_opts_parse (options->image, &read_only, error);
   if (!options->node)
     return false;
+  if (options->overlay && (options->node->offset || options->node->size))
+    return usage (error, "--overlay cannot record offset= and size= of --image-opts");
   options->image = options->node->filename;
   options->format = options->node->driver;
   options->read_only |= read_only;

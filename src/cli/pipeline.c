@@ -86,6 +86,14 @@ look_at_image (ImPipeline *pipeline, const ImOptions *options, ImOpenOptions *op
   return im_image_open (options->image, open, pipeline->shared, error);
 }
 
+/* What is written is not encrypted in the overlay, though it would be in the image. */
+static void
+warn_of_plain_overlay (const ImPipeline *pipeline, const ImOptions *options)
+{
+  if (has_overlay (options) && pipeline->image->disk->encrypted)
+    im_log_warning ("%s: the image is encrypted, the overlay is not", options->image);
+}
+
 static bool
 open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
 {
@@ -111,6 +119,8 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
                         ? look_at_image (pipeline, options, &open, error)
                         : im_image_open (options->image, &open, pipeline->shared, error);
   ImFileMode mode = {.writable = true, .cache = open.cache, .aio = open.aio};
+  if (pipeline->image)
+    warn_of_plain_overlay (pipeline, options);
   if (!pipeline->image ||
       (has_overlay (options) && !im_image_add_overlay (pipeline->image, options->overlay,
                                                        &mode, pipeline->shared, error)))

@@ -554,3 +554,35 @@ END
   make image raw 1M
   "$IMGMOUNT" --info --json "${SECRET[@]}" image | jq -e '.format == "luks" and .probed'
 }
+
+@test "crypt: every cache mode and engine" {
+  needs_differ
+  local seed=60 options
+  make_plain
+  for options in --cache=none '--cache=none --aio=native' '--cache=directsync --aio=io_uring' --aio=io_uring; do
+    for kind in luks raw; do
+      make image "$kind" 9M
+      # shellcheck disable=SC2086
+      OPERATIONS=60 differ image "$kind" $((seed++)) $options
+    done
+  done
+}
+
+@test "crypt: --verify counts the encryption header, and overlays say that they are plain" {
+  make_plain
+  for kind in raw luks aes; do
+    make_full image "$kind"
+    "$IMGMOUNT" --verify "${SECRET[@]}" image
+    md5sum image >sum
+    rm -f over.qcow2
+    serve --overlay over.qcow2 "${SECRET[@]}" image 2>said
+    grep -q 'the image is encrypted, the overlay is not' said
+    qemu-io -f raw -c 'write -P 9 1000k 1k' "$(uri)" >/dev/null
+    nbdcopy "$(uri)" got.raw
+    stop
+    md5sum -c --quiet sum
+    cp plain.raw want.raw
+    head -c 1024 /dev/zero | tr '\0' '\011' | dd of=want.raw bs=1024 seek=1000 conv=notrunc status=none
+    cmp want.raw got.raw
+  done
+}

@@ -241,6 +241,7 @@ qcow2_open (ImFile *file, const ImOpenContext *context, GError **error)
       qcow2_geometry (&image->header, im_file_size (file), im_file_size (image->data));
   im_block_init (&image->block, &qcow2_ops, size, parent, context->shared);
   image->block.preferred = UINT32_C (1) << image->header.cluster_bits;
+  image->block.encrypted = image->crypt != NULL;
   if (!open_writer (image, error)) {
     im_block_unref (parent);
     return NULL;
