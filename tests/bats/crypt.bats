@@ -253,6 +253,21 @@ END
   head -c 1M image | cmp before -
 }
 
+@test "crypt: with subclusters and in data files" {
+  needs_differ
+  local seed=60 options
+  make image luks 9M extended_l2=on
+  differ image luks $((seed++)) --discard=unmap
+  make image aes 9M extended_l2=on
+  differ image aes $((seed++)) --discard=unmap
+  for options in data_file=image.data data_file=image.data,extended_l2=on \
+    data_file=image.data,data_file_raw=on; do
+    rm -f image.data
+    until make_once image luks 9M "$options" 2>said; do grep -q 'CPU usage' said; done
+    differ image luks $((seed++)) --discard=unmap
+  done
+}
+
 @test "crypt: copy-on-write from parents, plain and encrypted, and from a snapshot" {
   needs_differ
   make_plain

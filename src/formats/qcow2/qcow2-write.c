@@ -156,7 +156,7 @@ extend_for (Qcow2Image *image, const ImReservation *r, GError **error)
                  qcow2_cluster_size (image);
 
   if (image->geometry.external)
-    return im_file_extend (image->data, image->block.size, error);
+    return im_file_extend (image->data, qcow2_data_end (image), error);
   if (end <= im_file_size (image->file))
     return true;
   if (im_file_has_holes (image->file))
@@ -210,7 +210,7 @@ qcow2_reserve (ImBlock *block, uint64_t guest, uint64_t length, ImReservation *r
   pthread_mutex_unlock (&w->mutex);
   qcow2_table_unpin (image, r.table);
   if (ok && image->geometry.external)
-    ret->length = im_min (ret->length, block->size - ret->guest);
+    ret->length = im_min (ret->length, qcow2_data_end (image) - ret->guest);
   ret->crypt = image->crypt;
   ret->crypt_at = qcow2_crypt_at (image, ret->guest, ret->at);
   if (ok && !extend_for (image, ret, error)) {
