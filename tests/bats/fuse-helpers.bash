@@ -38,6 +38,24 @@ is_mounted() {
   findmnt --mountpoint "$1" >/dev/null
 }
 
+# Waits at most ten seconds until nothing is mounted on D.
+until_unmounted() {
+  local i
+  for ((i = 0; i < 1000; i++)); do
+    is_mounted "$D" || return 0
+    sleep 0.01
+  done
+  return 1
+}
+
+# A disk of 64 MiB: p1 at 1 MiB, 32 MiB; p2 at 40 MiB, 1049088 bytes, full of noise.
+make_partitioned() { # FILE
+  truncate -s 64M "$1"
+  printf 'label: gpt\nstart=2048,size=65536,name=root\nstart=81920,size=2049,name=odd\n' |
+    sfdisk -q "$1"
+  head -c 1049088 /dev/urandom | dd of="$1" bs=512 seek=81920 conv=notrunc status=none
+}
+
 # waits at most ten seconds for process $1, a child, and gives its status
 ended() {
   timeout 10 tail --pid="$1" -f /dev/null

@@ -7,14 +7,10 @@ bats_require_minimum_version 1.5.0
 
 load fuse-helpers
 
-# A fresh disk for each test: p1 at 1 MiB, 32 MiB; p2 at 40 MiB, 1049088 bytes, full of
-# noise.  REFERENCE is its copy.
+# A fresh disk for each test; REFERENCE is its copy.
 make_disk() {
   DISK=$PWD/disk.img REFERENCE=$PWD/reference.img
-  truncate -s 64M "$DISK"
-  printf 'label: gpt\nstart=2048,size=65536,name=root\nstart=81920,size=2049,name=odd\n' |
-    sfdisk -q "$DISK"
-  head -c 1049088 /dev/urandom | dd of="$DISK" bs=512 seek=81920 conv=notrunc status=none
+  make_partitioned "$DISK"
   chmod 0600 "$DISK"
   cp "$DISK" "$REFERENCE"
 }
@@ -355,7 +351,7 @@ PY
   serve "$DISK" "$D"
   exec 7<>"$D/p1"
   kill -TERM "$SERVER"
-  for ((i = 0; i < 500; i++)); do is_mounted "$D" || break; sleep 0.01; done
+  until_unmounted
   kill -0 "$SERVER"
   head -c 100000 /dev/urandom >noise
   cat noise >&7
@@ -372,7 +368,7 @@ PY
   stress=$!
   sleep 1
   kill -TERM "$SERVER"
-  for ((i = 0; i < 500; i++)); do is_mounted "$D" || break; sleep 0.01; done
+  until_unmounted
   kill -TERM "$SERVER"
   ended "$SERVER"
   SERVER=

@@ -9,11 +9,8 @@ load fuse-helpers
 # One disk with two partitions, p1 an ext4 file system, made once for all tests.
 setup_file() {
   export DISK="$BATS_FILE_TMPDIR/disk.img"
-  truncate -s 64M "$DISK"
-  printf 'label: gpt\nstart=2048,size=65536,name=root\nstart=81920,size=2049,name=odd\n' |
-    sfdisk -q "$DISK"
+  make_partitioned "$DISK"
   mkfs.ext4 -q -E offset=1048576 "$DISK" 32M
-  head -c 1049088 /dev/urandom | dd of="$DISK" bs=512 seek=81920 conv=notrunc status=none
   chmod 0644 "$DISK"
   touch -d '2020-02-03 04:05:06.789 UTC' "$DISK"
 }
@@ -440,7 +437,7 @@ PY
   serve "$DISK" "$D"
   exec 7<"$D/disk"
   kill -TERM "$SERVER"
-  for ((i = 0; i < 500; i++)); do is_mounted "$D" || break; sleep 0.01; done
+  until_unmounted
   run ! is_mounted "$D"
   kill -0 "$SERVER"
   cat <&7 | cmp - "$DISK"
@@ -454,7 +451,7 @@ PY
   serve "$DISK" "$D"
   exec 7<"$D/disk"
   kill -TERM "$SERVER"
-  for ((i = 0; i < 500; i++)); do is_mounted "$D" || break; sleep 0.01; done
+  until_unmounted
   kill -TERM "$SERVER"
   ended "$SERVER"
   SERVER=
@@ -483,7 +480,7 @@ PY
   kill -KILL "$SERVER"
   run ended "$SERVER"
   SERVER=
-  for ((i = 0; i < 500; i++)); do is_mounted "$D" || break; sleep 0.01; done
+  until_unmounted
   run ! is_mounted "$D"
 }
 

@@ -1,0 +1,144 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Disks that fill up, fail, do things by halves and take their time: the client is told, the
+# image stays sound, and later requests work.
+
+bats_require_minimum_version 1.5.0
+
+load fault-helpers
+
+# Starts with a disk that keeps to the rules in the file of that name; none yet.
+start_on_broken_disk() { # HOW IMAGE [OPTION...]
+  local library=${IMGMOUNT%/src/cli/imgmount}/tests/preload/fault.so
+  [[ -e $library ]] || skip "tests/preload/fault.so was not built"
+  : >rules
+  rm -f hit
+  # A library of ours comes before that of a sanitizer, which else takes offence.
+  UNDER=(env "LD_PRELOAD=$library" "FAULT_FILE=$2" FAULT_RULES=rules FAULT_LOG=hit
+    "ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0")
+  start "$@"
+  UNDER=()
+}
+
+# Errors reach the client of IMAGE while the RULES hold, and none does afterwards.
+survives() { # HOW IMAGE ERROR RULES...
+  local how=$1 image=$2 error=$3
+  shift 3
+  [[ -e $image ]] || make_image "$image"
+  start_on_broken_disk "$how" "$PWD/$image" --discard=unmap
+  printf '%s\n' "$@" >rules
+  client write "$WHERE" state 1 --seed 1 --errors "$error" >counts
+  cat counts
+  [[ $error == NONE || $(cat counts) != *" 0 errors" ]]
+  [[ $(wc -l <hit) -gt 10 ]]
+  : >rules
+  client write "$WHERE" state 0.5 --seed 2
+  stop
+  spotless "$image"
+}
+
+@test "faults: EIO reaches the client, and the image works on" {
+  survives nbd plain.qcow2 EIO 'write 20 EIO' 'zero 5 EIO' 'size 3 EIO' 'read 20 EIO'
+  survives nbd packed.qcow2 EIO 'write 10 EIO' 'zero 5 EIO' 'size 3 EIO'
+  survives nbd disk.raw EIO 'write 20 EIO' 'zero 5 EIO' 'read 20 EIO'
+}
+
+@test "faults: the same through FUSE" {
+  has_fuse || skip "needs root and FUSE"
+  survives fuse plain.qcow2 EIO 'write 20 EIO' 'zero 5 EIO' 'size 3 EIO' 'read 20 EIO'
+  survives fuse child.qcow2 EIO 'write 10 EIO' 'zero 5 EIO' 'size 3 EIO'
+  survives fuse disk.raw EIO 'write 20 EIO' 'zero 5 EIO' 'read 20 EIO'
+}
+
+@test "faults: a quota that is used up is EDQUOT, or what NBD has for it" {
+  survives nbd plain.qcow2 ENOSPC 'write 15 EDQUOT' 'size 2 EDQUOT'
+  ! has_fuse || survives fuse plain.qcow2 EDQUOT 'write 15 EDQUOT' 'size 2 EDQUOT'
+}
+
+@test "faults: calls that do a part of their work are gone on with, and nobody notices" {
+  survives nbd plain.qcow2 NONE 'write 2 short' 'read 2 short'
+  survives nbd packed.qcow2 NONE 'write 2 short' 'read 2 short'
+  survives nbd disk.raw NONE 'write 2 short' 'read 2 short'
+  ! has_fuse || survives fuse child.qcow2 NONE 'write 2 short' 'read 2 short'
+}
+
+@test "faults: calls that do a part and then fail, and slow ones, amid all the others" {
+  survives nbd plain.qcow2 EIO,ENOSPC 'write 3 short' 'write 11 EIO' 'read 3 short' 'read 50 EIO' \
+    'write 20 delay' 'sync 3 delay' 'zero 7 ENOSPC' 'size 3 ENOSPC'
+  survives nbd packed.qcow2 EIO,ENOSPC 'write 3 short' 'write 11 ENOSPC' 'read 3 short' \
+    'write 20 delay' 'sync 3 delay' 'zero 7 EIO' 'size 3 ENOSPC'
+}
+
+# After a failed fdatasync the kernel may have dropped what it could not write.
+forgets_nothing() { # HOW IMAGE
+  local status=0 worker
+  make_image "$2"
+  start_on_broken_disk "$1" "$PWD/$2" --discard=unmap
+  rm -f state.ready
+  client write "$WHERE" state 2 --seed 1 --errors EIO >counts &
+  worker=$!
+  until [[ -e state.ready ]]; do kill -0 "$worker"; sleep 0.01; done
+  sleep 0.5
+  echo 'sync 1 EIO' >rules
+  sleep 0.5
+  : >rules
+  wait "$worker"
+  cat counts
+  [[ $(cat counts) != *" 0 errors" ]]
+  # A working disk comes too late.
+  run client flush "$WHERE"
+  [ "$status" -eq 1 ]
+  [[ $output == *EIO* || $output == *"Input/output error"* ]]
+  status=0
+  stop || status=$?
+  [ "$status" -eq 1 ]
+  sound "$2"
+  # Opened anew, it is written again.
+  start "$1" "$2"
+  client write "$WHERE" state 0.5 --seed 2
+  stop
+  sound "$2"
+}
+
+@test "faults: after a failed fdatasync flushes fail until the image is opened anew" {
+  forgets_nothing nbd plain.qcow2
+  forgets_nothing nbd disk.raw
+  ! has_fuse || forgets_nothing fuse child.qcow2
+}
+
+# A file system of 20 MiB that another file has filled but for 3 MiB.
+make_small() {
+  [[ $EUID == 0 ]] || skip "needs root"
+  command -v mkfs.ext4 >/dev/null || skip "mkfs.ext4 is not installed"
+  truncate -s 24M small.img
+  mkfs.ext4 -q -O ^has_journal -m 0 small.img
+  mkdir small
+  mount -o loop small.img small || skip "no loop devices"
+}
+
+# Fills it while IMAGE is written; then there is room again.
+fills_up() { # HOW IMAGE
+  make_image "$2"
+  cp --sparse=always "$2" small/
+  [[ $2 != child.qcow2 ]] || cp parent.raw small/
+  fallocate -l "$(($(stat -f -c '%a * %S' small) - 3000000))" small/filler
+  start "$1" "small/$2" --discard=unmap
+  client write "$WHERE" state 2 --seed 1 --errors ENOSPC >counts
+  cat counts
+  [[ $(cat counts) != *" 0 errors" ]]
+  rm small/filler
+  client write "$WHERE" state 0.5 --seed 2
+  stop
+  spotless "small/$2"
+  rm -f "small/$2" small/parent.raw
+}
+
+@test "faults: a disk that fills up: ENOSPC, and all goes on once there is room" {
+  make_small
+  fills_up nbd plain.qcow2
+  fills_up nbd packed.qcow2
+  fills_up nbd disk.raw
+  has_fuse || return 0
+  fills_up fuse plain.qcow2
+  fills_up fuse disk.raw
+}
