@@ -406,7 +406,7 @@ END
     run -1 setsid -w "$IMGMOUNT" --info "$@"
     [[ ${lines[0]} == "imgmount: "*"$part"* ]] || { echo "said: $output"; return 1; }
   }
-  refused "'tls-creds-x509' is not known" --object tls-creds-x509,id=s image
+  refused "it has no meaning with --info" --object tls-creds-x509,id=s image
   refused "id= is missing" --object secret,data=x image
   refused "one of file= and data=" --object secret,id=s image
   refused "one of file= and data=" --object secret,id=s,data=x,file=y image
