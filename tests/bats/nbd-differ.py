@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Changes a disk over NBD at random, and a copy of it in memory likewise.
 
-nbd-differ.py SOCKET REFERENCE SEED OPERATIONS
+nbd-differ.py SOCKET_OR_URI REFERENCE SEED OPERATIONS
 
 Reads the disk's first contents into REFERENCE's place, then writes, zeroes, trims, flushes
 and reads through two connections, holding every read against the copy.  Writes the copy to
@@ -20,7 +20,11 @@ rng = random.Random(seed)
 
 def connect():
     handle = nbd.NBD()
-    handle.connect_unix(socket)
+    if "://" in socket:
+        handle.set_uri_allow_local_file(True)
+        handle.connect_uri(socket)
+    else:
+        handle.connect_unix(socket)
     return handle
 
 
