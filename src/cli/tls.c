@@ -5,6 +5,7 @@
 #if HAVE_NBD
 #include "base/error.h"
 #include "base/key-value.h"
+#include "base/log.h"
 #include "base/parse.h"
 #include "cli/keyring.h"
 #include "cli/tls.h"
@@ -229,6 +230,29 @@ open_creds (const ImOptions *options, ImNbdTls **ret_tls, GError **error)
   return true;
 }
 
+/* Who forgets --tls-creds should not think that he is safe. */
+static void
+warn_of_unused (const ImOptions *options)
+{
+  for (guint i = 0; i < options->objects->len; i++) {
+    const ImObject *object = options->objects->pdata[i];
+    if (im_object_is_for_nbd (object) &&
+        g_strcmp0 (object->id, options->tls_creds) != 0 &&
+        g_strcmp0 (object->id, options->tls_authz) != 0)
+      im_log_warning ("--object %s,id=%s: no option uses it", object->type, object->id);
+  }
+}
+
+static bool
+open_psk_file (const char *path, ImNbdTls **ret_tls, GError **error)
+{
+  ImNbdTlsOptions tls = {.pre_shared = true, .psk_file = path};
+  *ret_tls = im_nbd_tls_new (&tls, error);
+  if (!*ret_tls)
+    g_prefix_error (error, "--tls-psk: ");
+  return *ret_tls;
+}
+
 bool
 im_tls_open (const ImOptions *options, ImNbdTls **ret_tls, GError **error)
 {
@@ -238,14 +262,11 @@ im_tls_open (const ImOptions *options, ImNbdTls **ret_tls, GError **error)
                  "--tls-hostname has no meaning for a server");
     return false;
   }
-  if (options->tls_creds)
-    return open_creds (options, ret_tls, error);
-  if (!options->tls_psk)
-    return true;
-  ImNbdTlsOptions tls = {.pre_shared = true, .psk_file = options->tls_psk};
-  *ret_tls = im_nbd_tls_new (&tls, error);
-  if (!*ret_tls)
-    g_prefix_error (error, "--tls-psk: ");
-  return *ret_tls;
+  if (options->tls_creds && !open_creds (options, ret_tls, error))
+    return false;
+  if (options->tls_psk && !open_psk_file (options->tls_psk, ret_tls, error))
+    return false;
+  warn_of_unused (options);
+  return true;
 }
 #endif

@@ -201,6 +201,7 @@ void
 im_nbd_connection_run (ImNbdConnection *connection)
 {
   if (!connection->export && !begin (connection)) {
+    im_nbd_stream_finish (&connection->input.stream);
     im_log_verbose (2, "nbd: a client left during the handshake");
     return;
   }

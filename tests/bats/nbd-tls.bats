@@ -41,7 +41,8 @@ setup_file() {
   done
   certificate ca server/server 'expiration_days = 10' "${server[@]}"
   certificate ca expired-server/server 'activation_date = 2001-01-01' 'expiration_date = 2002-01-01' "${server[@]}"
-  certificate ca client/client 'expiration_days = 10' 'country = GB' 'organization = Some People' 'cn = one' tls_www_client
+  certificate ca client/client 'expiration_days = 10' 'country = GB' 'organization = Some People' 'cn = one' \
+    tls_www_client
   certificate other stranger/client 'expiration_days = 10' 'cn = one' tls_www_client
   certificate ca expired/client 'activation_date = 2001-01-01' 'expiration_date = 2002-01-01' 'cn = one' tls_www_client
   cp server/*.pem revoking
@@ -118,6 +119,7 @@ serve_certificates() { # FOLDER[,PROPERTY...] ARGUMENT...
     "$IMGMOUNT" --nbd -v -t -e 0 -f raw -b 127.0.0.1 -p "$PORT" --object "$object" --tls-creds tls0 "$@" disk.raw \
       >server.out 2>server.log 3>&- &
     SERVER=$!
+    # Listening, as the kernel has it.
     ! await grep -q ":$(printf %04X "$PORT") 00000000:0000 0A" /proc/net/tcp || return 0
     grep -qF 'Address already in use' server.log || return 1
   done
@@ -487,4 +489,9 @@ PY
   await grep -q ":$(printf %04X "$port") 00000000:0000 0A" /proc/net/tcp
   end_server
   run ! grep 'without TLS' server.log
+  # Who forgets --tls-creds hears of it.
+  CREDS=()
+  serve --object "tls-creds-psk,id=t,endpoint=server,dir=$PKI/keys"
+  end_server
+  said "warning: --object tls-creds-psk,id=t: no option uses it"
 }
