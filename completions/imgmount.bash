@@ -41,7 +41,7 @@ _imgmount() {
       return
       ;;
     --object)
-      mapfile -t COMPREPLY < <(compgen -W 'secret,id=' -- "$current")
+      mapfile -t COMPREPLY < <(compgen -W 'secret,id= tls-creds-x509,id= tls-creds-psk,id= authz-simple,id= authz-list,id=' -- "$current")
       return
       ;;
     -c | --connect)
@@ -53,7 +53,7 @@ _imgmount() {
       return
       ;;
     --timeout | -P | --partition | --offset | --size | --metadata-cache | --chunk-cache | -p | --port | -b | --bind | \
-      -e | --shared | -x | --export-name | -D | --description | --handshake-limit | -l | --load-snapshot | -o)
+      -e | --shared | -x | --export-name | -D | --description | --handshake-limit | --tls-creds | --tls-authz | --tls-hostname | -l | --load-snapshot | -o)
       return
       ;;
   esac
@@ -65,7 +65,7 @@ _imgmount() {
       --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
       --port --bind --socket --shared --persistent --connect --disconnect --ioctl --timeout --block-size
       --export-name --description --fork --pid-file
-      --handshake-limit' -- "$current")
+      --handshake-limit --tls-creds --tls-authz --tls-psk --tls-hostname' -- "$current")
     return
   fi
   mapfile -t COMPREPLY < <(compgen -f -- "$current")

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #if HAVE_NBD
+#include "cli/tls.h"
 #include "nbd/kernel.h"
 
 /* Writes this process's number to PATH, for --pid-file. */
@@ -91,7 +92,8 @@ is_loopback (const char *bind)
 static void
 warn_of_open_port (const ImOptions *options, bool read_only)
 {
-  if (!options->connect && !options->socket && !is_loopback (options->bind))
+  bool tls = options->tls_creds || options->tls_psk;
+  if (!options->connect && !options->socket && !tls && !is_loopback (options->bind))
     im_log_warning ("listening on %s port %u without TLS: whoever reaches it can %s "
                     "the image",
                     options->bind, (unsigned)options->port,
@@ -99,7 +101,8 @@ warn_of_open_port (const ImOptions *options, bool read_only)
 }
 
 static bool
-serve (ImPipeline *pipeline, const ImOptions *options, GError **error)
+serve (ImPipeline *pipeline, const ImNbdTls *tls, const ImOptions *options,
+       GError **error)
 {
   g_autofree char *port = g_strdup_printf ("%u", (unsigned)options->port);
   ImNbdOptions nbd = {
@@ -112,6 +115,7 @@ serve (ImPipeline *pipeline, const ImOptions *options, GError **error)
       .max_clients = (unsigned)options->shared,
       .persistent = options->persistent,
       .handshake_limit = (unsigned)options->handshake_limit,
+      .tls = tls,
   };
   g_auto (Serving) serving = {
       .server = im_nbd_server_new (pipeline->set, pipeline->shared, &nbd, error)};
@@ -143,11 +147,16 @@ static int
 open_and_serve (const ImOptions *options)
 {
   g_autoptr (GError) error = NULL;
+  g_autoptr (ImNbdTls) tls = NULL;
+  if (!im_tls_open (options, &tls, &error)) {
+    im_log_error ("%s", error->message);
+    return EXIT_FAILURE;
+  }
   g_autoptr (ImPipeline) pipeline = im_pipeline_open (options, &error);
   if (!pipeline || !im_pipeline_build_exports (pipeline, options, &error))
     return im_form_fail (options->image, error);
   im_form_say_read_only (pipeline->image);
-  if (serve (pipeline, options, &error))
+  if (serve (pipeline, tls, options, &error))
     return EXIT_SUCCESS;
   im_log_error ("%s", error->message);
   hint_for_device (options, error);

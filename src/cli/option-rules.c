@@ -12,13 +12,17 @@ static const Rule excluding[] = {
     /* Beside the device only --socket listens. */
     {"connect", "port"},
     {"connect", "bind"},
+    /* The kernel speaks no TLS. */
+    {"connect", "tls-creds"},
+    {"connect", "tls-psk"},
+    {"tls-creds", "tls-psk"},
 };
 
 /* The first has no meaning without the second, or where there are two such rules without
  * either. */
 static const Rule needing[] = {
-    {"force", "disconnect"}, {"ioctl", "connect"},      {"ioctl", "disconnect"},
-    {"timeout", "connect"},  {"block-size", "connect"},
+    {"force", "disconnect"},    {"ioctl", "connect"},   {"ioctl", "disconnect"},
+    {"tls-authz", "tls-creds"}, {"timeout", "connect"}, {"block-size", "connect"},
 };
 
 /* All that --disconnect takes. */

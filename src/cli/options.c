@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "cli/image-opts.h"
+#include "cli/object.h"
 #include "cli/option-rules.h"
 #include "config.h"
 
@@ -120,9 +121,10 @@ take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **
   case IM_OPTION_STRING:
     *(const char **)field = value;
     return true;
-  case IM_OPTION_LIST:
-    g_ptr_array_add (*(GPtrArray **)field, (void *)value);
-    return true;
+  case IM_OPTION_OBJECT: {
+    ImObject *object = im_object_parse ((char *)value, error);
+    return object && im_object_add (*(GPtrArray **)field, object, error);
+  }
   case IM_OPTION_NUMBER:
     return take_number (entry, value, field, error);
   case IM_OPTION_CHOICE:
@@ -242,6 +244,18 @@ check_forms (const Reading *reading, GError **error)
   return true;
 }
 
+static bool
+check_objects (const ImOptions *options, GError **error)
+{
+  for (guint i = 0; i < options->objects->len; i++) {
+    const ImObject *object = options->objects->pdata[i];
+    if (im_object_is_for_nbd (object) && options->form != IM_FORM_NBD)
+      return im_object_refuse (object, error, "it has no meaning %s",
+                               form_title (options->form));
+  }
+  return true;
+}
+
 /* -o is the offset in the NBD form and a list of mount options in the other. */
 static bool
 settle_o (Reading *reading, GError **error)
@@ -351,7 +365,7 @@ settle (Reading *reading, char **operands, int n, GError **error)
     options->form = IM_FORM_FORMATS;
     return true;
   }
-  return check_forms (reading, error) &&
+  return check_forms (reading, error) && check_objects (options, error) &&
          (options->form != IM_FORM_NBD || im_option_rules_check (reading->used, error)) &&
          settle_o (reading, error) && take_operands (options, operands, n, error) &&
          settle_image_opts (options, error) && im_options_check (options, error);
@@ -371,7 +385,7 @@ im_options_parse (const char *program, int argc, char **argv, GError **error)
       .export_name = "",
       .handshake_limit = 10,
       .block_size = 512,
-      .objects = g_ptr_array_new (),
+      .objects = g_ptr_array_new_with_free_func (im_object_free),
   };
   g_autoptr (GPtrArray) o_values = g_ptr_array_new ();
   g_autoptr (GPtrArray) used = g_ptr_array_new ();

@@ -36,7 +36,7 @@ typedef struct {
   const char *overlay;   /* --overlay: writes go there */
   const char *backing;   /* --backing, unparsed */
   bool force_share;
-  GPtrArray *objects;  /* --object, unparsed; of char *, borrowed from argv; owned */
+  GPtrArray *objects;  /* --object; of ImObject; owned */
   bool image_opts;     /* IMAGE was KEY=VALUE,…; `image` is the file it names then */
   ImNodeOptions *node; /* what it said, or NULL; owned */
   uint64_t metadata_cache, chunk_cache;
@@ -75,6 +75,10 @@ typedef struct {
   uint64_t timeout;    /* seconds; 0: none */
   uint64_t block_size; /* of the device */
   uint64_t handshake_limit;
+  const char *tls_creds;    /* --tls-creds: the id of an object, as */
+  const char *tls_authz;    /* this is */
+  const char *tls_hostname; /* a client's: whom the server's certificate is for */
+  const char *tls_psk;      /* --tls-psk: a file of keys */
 } ImOptions;
 
 /* Parses and checks ARGV, whose order it changes.  PROGRAM is the name that it was called

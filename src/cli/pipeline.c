@@ -98,8 +98,7 @@ static bool
 open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
 {
   g_auto (GStrv) parts = NULL;
-  g_autoptr (ImKeyring) keyring =
-      im_keyring_new ((char **)options->objects->pdata, options->objects->len, error);
+  g_autoptr (ImKeyring) keyring = im_keyring_new (options->objects, error);
   if (!keyring)
     return false;
   ImOpenOptions open = {.format = options->format,

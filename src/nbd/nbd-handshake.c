@@ -281,7 +281,16 @@ option_abort (Option *option)
 static ImNbdStep
 option_starttls (Option *option)
 {
-  return refuse (option, IM_NBD_REP_ERR_POLICY, "this server does without TLS");
+  ImNbdHandshake *handshake = option->handshake;
+  if (handshake->encrypted)
+    return refuse (option, IM_NBD_REP_ERR_INVALID, "TLS is in use already");
+  if (!handshake->tls_required)
+    return refuse (option, IM_NBD_REP_ERR_POLICY, "this server does without TLS");
+  acknowledge (option);
+  handshake->encrypted = true;
+  handshake->session = (ImNbdSession){0};
+  handshake->meta_export = NULL;
+  return IM_NBD_STEP_TLS;
 }
 
 static const struct {
@@ -300,9 +309,22 @@ static const struct {
     [IM_NBD_OPT_EXTENDED_HEADERS] = {option_extended_headers, true},
 };
 
+/* What may be said in the clear where TLS is required. */
+static bool
+is_allowed_in_clear (uint32_t number)
+{
+  return number == IM_NBD_OPT_STARTTLS || number == IM_NBD_OPT_ABORT;
+}
+
 static ImNbdStep
 handle_option (Option *option)
 {
+  const ImNbdHandshake *handshake = option->handshake;
+  if (handshake->tls_required && !handshake->encrypted &&
+      !is_allowed_in_clear (option->number))
+    return option->number == IM_NBD_OPT_EXPORT_NAME
+               ? IM_NBD_STEP_CLOSE
+               : refuse (option, IM_NBD_REP_ERR_TLS_REQD, "this server wants TLS");
   if (option->number >= G_N_ELEMENTS (options) || !options[option->number].handle)
     return refuse (option, IM_NBD_REP_ERR_UNSUP, "unknown option");
   if (options[option->number].no_data && option->data.length > 0)
@@ -324,6 +346,9 @@ static ImNbdStep
 take_client_flags (ImNbdHandshake *handshake, uint32_t flags)
 {
   if (flags & ~(IM_NBD_FLAG_FIXED_NEWSTYLE | IM_NBD_FLAG_NO_ZEROES))
+    return IM_NBD_STEP_CLOSE;
+  /* Without fixed newstyle there is no TLS. */
+  if (handshake->tls_required && !(flags & IM_NBD_FLAG_FIXED_NEWSTYLE))
     return IM_NBD_STEP_CLOSE;
   handshake->greeted = true;
   handshake->no_zeroes = (flags & IM_NBD_FLAG_NO_ZEROES) != 0;

@@ -22,6 +22,7 @@ struct ImNbdHost {
   const ImNbdExports *exports;
   ImPool *pool;             /* never NULL */
   unsigned handshake_limit; /* seconds; 0: none */
+  const ImNbdTls *tls;      /* NULL: clients are served without */
   ImNbdBudget budget;
   /* Called at the end of a handshake; may wait.  False: the server stops. */
   bool (*take_place) (ImNbdHost *host);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "export/export.h"
+#include "nbd/nbd-tls.h"
 
 typedef struct {
   bool no_listener;         /* nobody can connect: the kernel's device is all */
@@ -14,13 +15,13 @@ typedef struct {
   unsigned max_clients;     /* -e; 0: no limit */
   bool persistent;          /* -t */
   unsigned handshake_limit; /* seconds; 0: none */
+  const ImNbdTls *tls;      /* --tls-creds: nobody is served without; NULL: all are */
 } ImNbdOptions;
 
 typedef struct ImNbdServer ImNbdServer;
 
-/* Binds and listens, unless told otherwise; nobody is served yet.  SET and SHARED are
- * borrowed and outlive it.
- */
+/* Binds and listens, unless told otherwise; nobody is served yet.  SET, SHARED
+ * and OPTIONS->tls are borrowed and outlive it. */
 ImNbdServer *im_nbd_server_new (const ImExportSet *set, const ImResources *shared,
                                 const ImNbdOptions *options, GError **error);
 void im_nbd_server_free (ImNbdServer *server);

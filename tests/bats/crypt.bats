@@ -7,7 +7,7 @@ bats_require_minimum_version 1.5.0
 
 setup() {
   IMGMOUNT=$(realpath "${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}")
-  DIFFER=$BATS_TEST_DIRNAME/nbd-differ.py
+  DIFFER=$BATS_TEST_DIRNAME/differ.py
   "$IMGMOUNT" --version | grep -q 'gcrypt yes' || skip "built without libgcrypt"
   need qemu-img qemu-io nbdcopy
   cd "$BATS_TEST_TMPDIR"
@@ -406,7 +406,7 @@ END
     run -1 setsid -w "$IMGMOUNT" --info "$@"
     [[ ${lines[0]} == "imgmount: "*"$part"* ]] || { echo "said: $output"; return 1; }
   }
-  refused "'tls-creds-x509' is not known" --object tls-creds-x509,id=s image
+  refused "it has no meaning with --info" --object tls-creds-x509,id=s image
   refused "id= is missing" --object secret,data=x image
   refused "one of file= and data=" --object secret,id=s image
   refused "one of file= and data=" --object secret,id=s,data=x,file=y image
