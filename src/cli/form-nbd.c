@@ -15,6 +15,7 @@
 
 #if HAVE_NBD
 #include "nbd/kernel.h"
+#include "nbd/listing.h"
 
 /* Writes this process's number to PATH, for --pid-file. */
 static bool
@@ -167,6 +168,25 @@ disconnect (const ImOptions *options)
   return EXIT_FAILURE;
 }
 
+/* -L. */
+static int
+list_exports (const ImOptions *options)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *port = g_strdup_printf ("%u", (unsigned)options->port);
+  ImNbdOptions nbd = {.socket_path = options->socket,
+                      .bind = options->bind,
+                      .port = port,
+                      .handshake_limit = (unsigned)options->handshake_limit};
+  g_autoptr (ImNbdListing) listing = im_nbd_list (&nbd, &error);
+  if (!listing) {
+    im_log_error ("%s", error->message);
+    return EXIT_FAILURE;
+  }
+  g_autofree char *text = im_nbd_listing_text (listing);
+  return fputs (text, stdout) < 0 || fflush (stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 /* -c stays only where it is told to, or has much to say. */
 static bool
 goes_to_background (const ImOptions *options)
@@ -181,6 +201,8 @@ im_form_nbd (const ImOptions *options)
   g_autoptr (GError) error = NULL;
   if (options->disconnect)
     return disconnect (options);
+  if (options->list_exports)
+    return list_exports (options);
   if (options->log && !im_log_set_file (options->log, &error)) {
     im_log_error ("%s", error->message);
     return EXIT_FAILURE;

@@ -44,12 +44,28 @@ typedef struct {
   GPtrArray *used;       /* of const ImOptionEntry *: to be checked against the form */
 } Reading;
 
+static const ImOptionEntry *entry_by_key (int key);
+
+/* What another server exports is listed by -L, or by --list beside --nbd. */
+static void
+choose_exports_list (Reading *reading)
+{
+  reading->form_name = "nbd";
+  reading->options->form = IM_FORM_NBD;
+  reading->options->list_exports = true;
+  g_ptr_array_add (reading->used, (void *)entry_by_key ('L'));
+}
+
 static bool
 choose_form (Reading *reading, const ImOptionEntry *entry, GError **error)
 {
   /* Help wins over everything, whatever else stands there. */
   if (reading->options->form & (IM_FORM_HELP | IM_FORM_VERSION))
     return true;
+  if ((reading->options->form | entry->forms) == (IM_FORM_NBD | IM_FORM_LIST)) {
+    choose_exports_list (reading);
+    return true;
+  }
   if (reading->form_name && strcmp (reading->form_name, entry->name) != 0 &&
       !(entry->forms & (IM_FORM_HELP | IM_FORM_VERSION)))
     return usage (error, "--%s and --%s exclude each other", reading->form_name,
@@ -262,14 +278,16 @@ take_operands (ImOptions *options, char **operands, int n, GError **error)
 {
   bool mount = options->form == IM_FORM_MOUNT, unmount = options->form == IM_FORM_UNMOUNT;
   bool disconnect = options->disconnect;
-  int wanted = mount ? 2 : 1;
+  int wanted = mount ? 2 : options->list_exports ? 0 : 1;
   if (n == 0 && disconnect)
     return usage (error, "no DEV given");
   if (n < wanted)
     return usage (error, n == 0 && !unmount ? "no IMAGE given" : "no MOUNTPOINT given");
+  if (n > 0 && options->list_exports)
+    return usage (error, "-L takes no IMAGE, and '%s' is one", operands[0]);
   if (n > wanted)
     return usage (error, "'%s' is one operand too many", operands[wanted]);
-  options->image = unmount || disconnect ? NULL : operands[0];
+  options->image = unmount || disconnect || n == 0 ? NULL : operands[0];
   options->mountpoint = unmount ? operands[0] : mount ? operands[1] : NULL;
   options->device = disconnect ? operands[0] : NULL;
   return true;
@@ -450,6 +468,7 @@ im_options_help (void)
       "  imgmount --nbd [OPTION...] IMAGE         over NBD\n"
       "  imgmount --nbd -c DEV [OPTION...] IMAGE  as the kernel's /dev/nbdX\n"
       "  imgmount --nbd -d DEV\n"
+      "  imgmount --nbd -L [OPTION...]            what a server exports\n"
       "  imgmount --list [--json] IMAGE           the partition table\n"
       "  imgmount --info [--json] IMAGE           what is known of the image\n"
       "  imgmount --extract WHAT -O FILE IMAGE    copy out disk, p1, gaps/…\n"

@@ -21,8 +21,8 @@ typedef enum {
 
 typedef struct {
   ImForm form;
-  const char *image; /* every form but UNMOUNT and NBD's -d; borrowed from argv, like all
-                      * strings */
+  const char *image; /* every form but UNMOUNT and NBD's -d and -L; borrowed from argv,
+                      * like all strings */
   const char *mountpoint; /* MOUNT, UNMOUNT */
 
   /* Every form that opens an image. */
@@ -69,6 +69,7 @@ typedef struct {
   bool fork;
   const char *pid_file;
   const char *connect; /* -c: the device, or "auto" */
+  bool list_exports;   /* -L: of another server; no operand */
   bool disconnect;     /* -d: the operand is `device` and no image */
   const char *device;
   bool ioctl;
