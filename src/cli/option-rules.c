@@ -12,6 +12,8 @@ static const Rule excluding[] = {
     /* Beside the device only --socket listens. */
     {"connect", "port"},
     {"connect", "bind"},
+    /* Bitmaps speak of the disk as it is now. */
+    {"bitmap", "load-snapshot"},
 };
 
 /* The first has no meaning without the second, or where there are two such rules without

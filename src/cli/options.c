@@ -298,7 +298,7 @@ static bool
 settle_image_opts (ImOptions *options, GError **error)
 {
   bool read_only = false;
-  if (!options->image_opts)
+  if (!options->image_opts || !options->image)
     return true;
   if (options->format)
     return usage (error, "--image-opts and --format exclude each other: driver= says it");
@@ -390,6 +390,7 @@ im_options_parse (const char *program, int argc, char **argv, GError **error)
       .handshake_limit = 10,
       .block_size = 512,
       .objects = g_ptr_array_new (),
+      .bitmaps = g_ptr_array_new (),
   };
   g_autoptr (GPtrArray) o_values = g_ptr_array_new ();
   g_autoptr (GPtrArray) used = g_ptr_array_new ();
@@ -411,6 +412,7 @@ im_options_free (ImOptions *options)
   g_free (options->mount_options);
   g_ptr_array_unref (options->objects);
   im_node_options_free (options->node);
+  g_ptr_array_unref (options->bitmaps);
   g_free (options);
 }
 

@@ -66,6 +66,8 @@ typedef struct {
   bool persistent;
   const char *export_name;
   const char *description;
+  bool allocation_depth;
+  GPtrArray *bitmaps; /* -B: of char *, borrowed from argv; owned */
   bool fork;
   const char *pid_file;
   const char *connect; /* -c: the device, or "auto" */
