@@ -12,6 +12,14 @@ static const Rule excluding[] = {
     /* Beside the device only --socket listens. */
     {"connect", "port"},
     {"connect", "bind"},
+    /* The command finds the server on a unix socket, and ends it. */
+    {"run", "port"},
+    {"run", "bind"},
+    {"run", "connect"},
+    {"run", "fork"},
+    /* Who goes to the background has another parent. */
+    {"exit-with-parent", "fork"},
+    {"exit-with-parent", "connect"},
     /* Bitmaps speak of the disk as it is now. */
     {"bitmap", "load-snapshot"},
 };
@@ -19,8 +27,9 @@ static const Rule excluding[] = {
 /* The first has no meaning without the second, or where there are two such rules without
  * either. */
 static const Rule needing[] = {
-    {"force", "disconnect"}, {"ioctl", "connect"},      {"ioctl", "disconnect"},
-    {"timeout", "connect"},  {"block-size", "connect"},
+    {"force", "disconnect"},  {"ioctl", "connect"},      {"ioctl", "disconnect"},
+    {"timeout", "connect"},   {"block-size", "connect"}, {"selinux-label", "socket"},
+    {"selinux-label", "run"},
 };
 
 /* All that --disconnect takes. */
@@ -30,10 +39,9 @@ static const char *const disconnecting[] = {"disconnect", "force", "ioctl", "ver
 /* All that -L takes: where the server is, and what bears on no image; qemu-nbd draws the
  * line so, and what it lets stand has no meaning here either. */
 static const char *const listing[] = {
-    "port",    "bind",       "socket",        "handshake-limit",
-    "verbose", "read-only",  "snapshot",      "persistent",
-    "shared",  "image-opts", "pid-file",      "log",
-    "object",  "foreground", "detect-zeroes", NULL,
+    "port",     "bind",       "socket",     "handshake-limit", "verbose",  "read-only",
+    "snapshot", "persistent", "shared",     "image-opts",      "pid-file", "log",
+    "object",   "trace",      "foreground", "detect-zeroes",   NULL,
 };
 
 bool

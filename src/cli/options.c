@@ -359,6 +359,18 @@ im_options_check (const ImOptions *options, GError **error)
          check_block_size (options->block_size, error);
 }
 
+/* Where to listen is said at most once: by these, or by socket activation. */
+static bool
+names_place (const GPtrArray *used)
+{
+  static const char *const names[] = {"port",    "bind", "socket",
+                                      "connect", "run",  "selinux-label"};
+  for (size_t i = 0; i < G_N_ELEMENTS (names); i++)
+    if (im_option_is_used (used, names[i]))
+      return true;
+  return false;
+}
+
 static bool
 settle (Reading *reading, char **operands, int n, GError **error)
 {
@@ -369,6 +381,7 @@ settle (Reading *reading, char **operands, int n, GError **error)
     options->form = IM_FORM_FORMATS;
     return true;
   }
+  options->names_place = names_place (reading->used);
   return check_forms (reading, error) &&
          (options->form != IM_FORM_NBD || im_option_rules_check (reading->used, error)) &&
          settle_o (reading, error) && take_operands (options, operands, n, error) &&

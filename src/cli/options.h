@@ -66,6 +66,12 @@ typedef struct {
   bool persistent;
   const char *export_name;
   const char *description;
+  const char *run;
+  bool exit_with_parent;
+  const char *selinux_label;
+  const char *trace;
+  int inherited;    /* listening sockets from the service manager */
+  bool names_place; /* an option was given that says where to listen */
   bool allocation_depth;
   GPtrArray *bitmaps; /* -B: of char *, borrowed from argv; owned */
   bool fork;
