@@ -118,9 +118,9 @@ static bool
 run_server (Serving *serving, const ImOptions *options, int *ret_status, GError **error)
 {
   if (options->run) {
-    serving->command =
-        im_run_command_start (options->run, options->socket, options->export_name,
-                              command_ended, serving->server, error);
+    serving->command = im_run_command_start (
+        options->run, options->socket, options->export_name,
+        options->tls_creds || options->tls_psk, command_ended, serving->server, error);
     if (!serving->command)
       return false;
   }

@@ -31,9 +31,9 @@ static const Rule excluding[] = {
 /* The first has no meaning without the second, or where there are two such rules without
  * either. */
 static const Rule needing[] = {
-    {"force", "disconnect"},  {"ioctl", "connect"},       {"ioctl", "disconnect"},
-    {"timeout", "connect"},   {"block-size", "connect"},  {"selinux-label", "socket"},
-    {"selinux-label", "run"}, {"tls-authz", "tls-creds"},
+    {"force", "disconnect"},     {"ioctl", "connect"},     {"ioctl", "disconnect"},
+    {"tls-authz", "tls-creds"},  {"timeout", "connect"},   {"block-size", "connect"},
+    {"selinux-label", "socket"}, {"selinux-label", "run"},
 };
 
 /* All that --disconnect takes. */

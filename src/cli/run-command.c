@@ -18,11 +18,12 @@ struct ImRunCommand {
 
 /* The environment with what tells where the server is.  Caller frees. */
 static char **
-make_environment (const char *socket_path, const char *export_name)
+make_environment (const char *socket_path, const char *export_name, bool tls)
 {
   g_autofree char *name = g_uri_escape_string (export_name, "", FALSE);
   g_autofree char *path = g_uri_escape_string (socket_path, "/", FALSE);
-  g_autofree char *uri = g_strdup_printf ("nbd+unix:///%s?socket=%s", name, path);
+  g_autofree char *uri =
+      g_strdup_printf ("nbd%s+unix:///%s?socket=%s", tls ? "s" : "", name, path);
   g_autofree char *nbd = g_strdup_printf (
       "nbd:unix:%s%s%s", socket_path, export_name[0] ? ":exportname=" : "", export_name);
   char **environment = g_get_environ ();
@@ -47,9 +48,9 @@ wait_for_end (void *data)
 
 ImRunCommand *
 im_run_command_start (const char *text, const char *socket_path, const char *export_name,
-                      void (*ended) (void *data), void *data, GError **error)
+                      bool tls, void (*ended) (void *data), void *data, GError **error)
 {
-  g_auto (GStrv) environment = make_environment (socket_path, export_name);
+  g_auto (GStrv) environment = make_environment (socket_path, export_name, tls);
   char *const words[] = {(char *)"sh", (char *)"-c", (char *)text, NULL};
   pid_t pid = fork ();
   if (pid < 0) {

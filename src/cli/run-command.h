@@ -11,8 +11,9 @@ typedef struct ImRunCommand ImRunCommand;
  * uri, unixsocket and exportname.  ENDED (data) is called once, on a thread of its own,
  * when it has ended.  To be called when clients can connect. */
 ImRunCommand *im_run_command_start (const char *command, const char *socket_path,
-                                    const char *export_name, void (*ended) (void *data),
-                                    void *data, GError **error);
+                                    const char *export_name, bool tls,
+                                    void (*ended) (void *data), void *data,
+                                    GError **error);
 
 /* Asks it to end.  Any thread, before im_run_command_finish. */
 void im_run_command_stop (ImRunCommand *command);
