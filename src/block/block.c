@@ -181,6 +181,9 @@ parent_is_zero (const ImBlock *block, ImExtent *extent)
     return false;
   }
   extent->kind = IM_EXTENT_ZERO;
+  /* It is the parent's being short that makes these zeros. */
+  extent->allocated = parent != NULL;
+  extent->depth += parent != NULL;
   return true;
 }
 

@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 
 typedef struct ImBlock ImBlock;
+typedef struct ImBitmap ImBitmap; /* block/bitmap.h */
 
 typedef enum {
   IM_EXTENT_ZERO,    /* nowhere: zeros */
@@ -114,6 +115,10 @@ typedef struct {
    * its parents.  False: it could not be checked.  NULL: the format says nothing twice.
    */
   bool (*check) (ImBlock *block, const ImCheckSink *sink, GError **error);
+  /* The bitmap NAME that this image alone stores, or NULL: without error where it has
+   * none of that name, with one where it cannot be relied on.  NULL: the format has none.
+   */
+  ImBitmap *(*open_bitmap) (ImBlock *block, const char *name, GError **error);
   /* Writing, for blocks whose `writable` is set; else never called.  Contracts as those
    * of im_block_pwrite and its like, ranges checked, LENGTH ≥ 1. */
   bool (*pwrite) (ImBlock *block, const void *buf, size_t len, uint64_t offset,

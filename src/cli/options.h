@@ -21,8 +21,8 @@ typedef enum {
 
 typedef struct {
   ImForm form;
-  const char *image; /* every form but UNMOUNT and NBD's -d; borrowed from argv, like all
-                      * strings */
+  const char *image; /* every form but UNMOUNT and NBD's -d and -L; borrowed from argv,
+                      * like all strings */
   const char *mountpoint; /* MOUNT, UNMOUNT */
 
   /* Every form that opens an image. */
@@ -66,9 +66,18 @@ typedef struct {
   bool persistent;
   const char *export_name;
   const char *description;
+  const char *run;
+  bool exit_with_parent;
+  const char *selinux_label;
+  const char *trace;
+  int inherited;    /* listening sockets from the service manager */
+  bool names_place; /* an option was given that says where to listen */
+  bool allocation_depth;
+  GPtrArray *bitmaps; /* -B: of char *, borrowed from argv; owned */
   bool fork;
   const char *pid_file;
   const char *connect; /* -c: the device, or "auto" */
+  bool list_exports;   /* -L: of another server; no operand */
   bool disconnect;     /* -d: the operand is `device` and no image */
   const char *device;
   bool ioctl;

@@ -152,7 +152,8 @@ send_status (ImNbdJob *job, uint32_t id, bool last)
   ImNbdBuffer *buffer = im_nbd_output_buffer (&t->output, IM_NBD_PIECE);
   if (!buffer)
     return fail_for_memory (job);
-  if (!im_nbd_extents (t->export->block, &job->request, t->session.mode, id, buffer->data,
+  if (!im_nbd_extents (&t->host->exports->contexts.items[id], t->export->block,
+                       t->export->start, &job->request, t->session.mode, buffer->data,
                        buffer->size, &n, &error)) {
     im_nbd_output_recycle (&t->output, buffer);
     return im_nbd_job_fail (job, error);

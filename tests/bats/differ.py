@@ -80,7 +80,7 @@ class File:
             os.close(file)
 
 
-kind = Nbd if stat.S_ISSOCK(os.stat(where).st_mode) else File
+kind = Nbd if "://" in where or stat.S_ISSOCK(os.stat(where).st_mode) else File
 handles = [kind(), kind()]
 size = handles[0].size
 copy = bytearray()

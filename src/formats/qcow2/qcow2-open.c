@@ -48,6 +48,7 @@ static const ImBlockOps qcow2_ops = {
     .describe = qcow2_describe,
     .looks_beneath = qcow2_looks_beneath,
     .check = qcow2_check,
+    .open_bitmap = qcow2_open_bitmap,
     .pwrite = qcow2_pwrite,
     .pwrite_nowait = qcow2_pwrite_nowait,
     .write_zeroes = qcow2_write_zeroes,
