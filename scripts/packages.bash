@@ -12,7 +12,7 @@ packages_test=(
   bats clang-format qemu-utils qemu-system-common nbdkit libnbd-bin python3 python3-libnbd nbd-client gnutls-bin
   fio fdisk gdisk parted kpartx sleuthkit e2fsprogs dosfstools socat strace jq attr
   cryptsetup-bin util-linux xz-utils mandoc shellcheck git
-  qemu-system-x86 busybox-static cpio kmod
+  qemu-system-x86 busybox-static cpio kmod tcpdump tshark
 )
 packages_ci=(clang clang-tidy libclang-rt-14-dev llvm)
 
