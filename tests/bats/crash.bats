@@ -35,6 +35,12 @@ kill_often() { # HOW IMAGE ROUNDS
   kill_often nbd disk.raw 2
 }
 
+@test "crash: subclusters, a data file, and counts that come late" {
+  kill_often nbd sub.qcow2 3
+  kill_often nbd outside.qcow2 2
+  kill_often nbd lazy.qcow2 3
+}
+
 @test "crash: so does a killed FUSE server" {
   has_fuse || skip "needs root and FUSE"
   kill_often fuse plain.qcow2 3

@@ -12,12 +12,28 @@ one_of() {
   printf '%s' "${@:RANDOM % $# + 1:1}"
 }
 
+# MODES: the ways in which this machine can open an image, a few words each.
+find_modes() {
+  local mode words
+  MODES=(--cache=writeback --cache=writethrough --cache=unsafe)
+  truncate -s 1M probe.raw
+  for mode in --cache=none --cache=directsync --aio=io_uring '--cache=none --aio=io_uring' \
+    '--cache=none --aio=native'; do
+    read -ra words <<<"$mode"
+    if start nbd probe.raw -f raw "${words[@]}" >/dev/null; then
+      stop
+      MODES+=("$mode")
+    fi
+    SERVER=
+  done
+}
+
 # a.qcow2 or a.raw, of some make: IMAGE; and ARGUMENTS to open it with.
 draw_image() {
   local options size
   IMAGE=a.qcow2
-  ARGUMENTS=(--discard="$(one_of ignore unmap)" --detect-zeroes="$(one_of off on unmap)"
-    --cache="$(one_of writeback writeback writethrough unsafe)")
+  read -ra ARGUMENTS <<<"$(one_of "${MODES[@]}")"
+  ARGUMENTS+=(--discard="$(one_of ignore unmap)" --detect-zeroes="$(one_of off on unmap)")
   size=$((5000000 + RANDOM * 100 / 512 * 512))
   if ((RANDOM % 8 == 0)); then
     IMAGE=a.raw ARGUMENTS+=(-f raw)
@@ -62,7 +78,7 @@ make_drawn() { # OPTIONS SIZE
     filled) qemu-img convert -O qcow2 -o "$1" plain.raw a.qcow2 ;;
     packed)
       [[ $1 == *0.10* ]] || set -- "$1,compression_type=$(one_of zlib zstd)" "$2"
-      qemu-img convert -c -O qcow2 -o "$1" plain.raw a.qcow2
+      qemu-img convert -c -m 1 -O qcow2 -o "$1" plain.raw a.qcow2
       ;;
   esac
   # Narrow counts do not reach far enough for compressed clusters and a snapshot.
@@ -97,6 +113,7 @@ work_and_compare() { # HOW SEED
 
 differ() { # HOW FIRST-SEED
   local round seed
+  find_modes
   for ((round = 0; round < ${IMGMOUNT_TEST_ROUNDS:-10}; round++)); do
     seed=$((${IMGMOUNT_TEST_SEED:-$2} + round))
     # Bash draws the same again from the same seed.

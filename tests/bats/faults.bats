@@ -43,6 +43,12 @@ survives() { # HOW IMAGE ERROR RULES...
   survives nbd disk.raw EIO 'write 20 EIO' 'zero 5 EIO' 'read 20 EIO'
 }
 
+@test "faults: with subclusters, a data file, and counts that come late" {
+  survives nbd sub.qcow2 EIO 'write 10 EIO' 'zero 5 EIO' 'size 3 EIO'
+  survives nbd outside.qcow2 EIO 'write 5 EIO' 'size 2 EIO'
+  survives nbd lazy.qcow2 ENOSPC 'write 15 ENOSPC' 'size 2 ENOSPC'
+}
+
 @test "faults: the same through FUSE" {
   has_fuse || skip "needs root and FUSE"
   survives fuse plain.qcow2 EIO 'write 20 EIO' 'zero 5 EIO' 'size 3 EIO' 'read 20 EIO'
