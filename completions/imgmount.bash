@@ -41,7 +41,7 @@ _imgmount() {
       return
       ;;
     --object)
-      mapfile -t COMPREPLY < <(compgen -W 'secret,id=' -- "$current")
+      mapfile -t COMPREPLY < <(compgen -W 'secret,id= tls-creds-x509,id= tls-creds-psk,id= authz-simple,id= authz-list,id=' -- "$current")
       return
       ;;
     -c | --connect)
@@ -53,7 +53,7 @@ _imgmount() {
       return
       ;;
     --timeout | -P | --partition | --offset | --size | --metadata-cache | --chunk-cache | -p | --port | -b | --bind | \
-      -e | --shared | -x | --export-name | -D | --description | --handshake-limit | -l | --load-snapshot | -o)
+      -e | --shared | -x | --export-name | -D | --description | -B | --bitmap | --run | --selinux-label | -T | --trace | --handshake-limit | --tls-creds | --tls-authz | --tls-hostname | -l | --load-snapshot | -o)
       return
       ;;
   esac
@@ -64,8 +64,8 @@ _imgmount() {
       --force-share --object --image-opts --cache --nocache --aio --discard --detect-zeroes --metadata-cache
       --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
       --port --bind --socket --shared --persistent --connect --disconnect --ioctl --timeout --block-size
-      --export-name --description --fork --pid-file
-      --handshake-limit' -- "$current")
+      --export-name --description --allocation-depth --bitmap --run --exit-with-parent --selinux-label --trace --fork --pid-file
+      --handshake-limit --tls-creds --tls-authz --tls-psk --tls-hostname' -- "$current")
     return
   fi
   mapfile -t COMPREPLY < <(compgen -f -- "$current")

@@ -23,24 +23,34 @@ run_meson_tests() {
   add_counts $((all - bad - not)) "$bad" "$not"
 }
 
-# run_bats FILE...: prints TAP; a file that bats cannot run is a failure.
+# bats_file FILE FOLDER: runs one, and prints it in one piece.
+bats_file() {
+  local log=$2/${1##*/}
+  bats --tap "$1" >"$log" 2>&1
+  echo $? >"$log.status"
+  {
+    flock 9
+    printf '# %s\n' "$1"
+    cat "$log"
+  } 9>"$2/lock"
+}
+export -f bats_file
+
+# run_bats FILE...: prints TAP, as many files at a time as there are processors; a file that
+# bats cannot run is a failure.
 run_bats() {
-  local file log status
-  log=$(mktemp)
-  for file in "$@"; do
-    [[ -e $file ]] || continue
-    printf '# %s\n' "$file"
-    status=0
-    bats --tap "$file" 2>&1 | tee "$log"
-    status=${PIPESTATUS[0]}
-    local bad not good
+  local logs log bad not good
+  logs=$(mktemp -d)
+  printf '%s\0' "$@" | xargs -0 -P "$(nproc)" -I FILE bash -c 'bats_file "$@"' _ FILE "$logs"
+  for log in "$logs"/*.bats; do
+    [[ -e $log ]] || continue
     bad=$(grep -cE '^not ok ' "$log")
     not=$(grep -cE '^ok .*# skip' "$log")
     good=$(($(grep -cE '^ok ' "$log") - not))
-    ((status == 0 || bad > 0)) || bad=1
+    [[ $(<"$log.status") == 0 ]] || ((bad > 0)) || bad=1
     add_counts "$good" "$bad" "$not"
   done
-  rm -f "$log"
+  rm -rf "$logs"
 }
 
 # The closing line; the status is whether nothing failed.

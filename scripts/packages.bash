@@ -4,15 +4,15 @@
 packages_build=(
   gcc libc6-dev meson ninja-build pkg-config
   libfuse3-dev libglib2.0-dev zlib1g-dev libdeflate-dev libzstd-dev libgcrypt20-dev liburing-dev libaio-dev
-  libjson-glib-dev libnl-genl-3-dev
+  libselinux1-dev libjson-glib-dev libnl-genl-3-dev libgnutls28-dev
 )
 packages_run=(fuse3)
 packages_quickstart=(fdisk e2fsprogs)
 packages_test=(
-  bats clang-format qemu-utils qemu-system-common nbdkit libnbd-bin python3 python3-libnbd nbd-client
+  bats clang-format qemu-utils qemu-system-common nbdkit libnbd-bin python3 python3-libnbd nbd-client gnutls-bin
   fio fdisk gdisk parted kpartx sleuthkit e2fsprogs dosfstools socat strace jq attr
   cryptsetup-bin util-linux xz-utils mandoc shellcheck git
-  qemu-system-x86 busybox-static cpio kmod
+  qemu-system-x86 busybox-static cpio kmod tcpdump tshark
 )
 packages_ci=(clang clang-tidy libclang-rt-14-dev llvm)
 

@@ -26,33 +26,41 @@ class Sample:
 
 @dataclass(frozen=True)
 class Fio:
-    """A run of fio.  SPAN: offset and size of what is read; None: all of it."""
+    """A run of fio.  SPAN: offset and size of what is touched; None: all of it."""
 
     pattern: str
     block: int
     depth: int = 1
     jobs: int = 1
     span: tuple = None
-    written: int = 0  # a row that writes: so many bytes, instead of so many seconds
-    flush: str = ""  # "end": one flush at the end, "each": one after each write
+    flush: str = ""  # a row that writes: "end", one flush; "each", one after each write
+    amount: int = 0  # so many bytes at most, although the time is not up
+    align: int = 0  # of random offsets; 0: the block
+
+    def _engine(self, target):
+        if target.startswith("nbd+unix:"):
+            return ["--ioengine=nbd", f"--uri={target}", f"--iodepth={self.depth}"]
+        engine = "psync" if self.depth == 1 else "libaio"
+        return [f"--ioengine={engine}", f"--iodepth={self.depth}", "--direct=1",
+                f"--filename={target}", "--invalidate=0", "--allow_file_create=0"]
 
     def _options(self, target, seconds):
         yield from ["--name=bench", "--output-format=json", "--thread", "--group_reporting",
-                    f"--rw={self.pattern}", f"--bs={self.block}", f"--numjobs={self.jobs}"]
-        if target.startswith("nbd+unix:"):
-            yield from ["--ioengine=nbd", f"--uri={target}", f"--iodepth={self.depth}"]
-        else:
-            yield from ["--ioengine=psync", "--direct=1", f"--filename={target}",
-                        "--invalidate=0", "--allow_file_create=0"]
+                    f"--rw={self.pattern}", f"--bs={self.block}", f"--numjobs={self.jobs}",
+                    f"--runtime={seconds}", *self._engine(target)]
         if self.span:
             offset, size = self.span
             yield from [f"--offset={offset}", f"--size={size}"]
-        if self.written:
-            yield from [f"--size={self.written}",
-                        "--end_fsync=1" if self.flush == "end" else "--fsync=1"]
+        if self.align:
+            yield from [f"--blockalign={self.align}", "--norandommap"]
+        if self.flush:
+            yield "--end_fsync=1" if self.flush == "end" else "--fsync=1"
         else:
-            yield from ["--readonly", "--time_based", f"--runtime={seconds}",
-                        "--norandommap", "--randrepeat=0"]
+            yield "--readonly"
+        if self.amount:
+            yield f"--io_size={self.amount}"
+        else:
+            yield from ["--time_based", "--norandommap", "--randrepeat=0"]
 
     def measure(self, target, seconds, extra=()):
         done = run(["fio", *self._options(target, seconds), *extra],
@@ -60,17 +68,14 @@ class Fio:
         # fio may say a word or two before its JSON.
         text = done.output.decode()
         job = json.loads(text[text.index("{"):])["jobs"][0]
-        side = job["write" if self.written else "read"]
+        side = job["write" if self.flush else "read"]
         if job["error"] or not side["io_bytes"]:
             raise Failure(f"fio: error {job['error']}, {side['io_bytes']} bytes")
-        return Sample(self._value(side), side["io_bytes"], done.cpu)
-
-    def _value(self, side):
-        if not self.written and self.block < MIB:
-            return side["iops"]
         # The time of a run that writes includes its flushes.
-        rate = side["io_bytes"] / (side["runtime"] / 1000)
-        return rate / (1e6 if self.written else 1e9)
+        spent = side["runtime"] / 1000
+        value = side["io_bytes"] / spent / 1e9 if self.block >= MIB else \
+            side["total_ios"] / spent
+        return Sample(value, side["io_bytes"], done.cpu)
 
 
 class Dd:

@@ -12,6 +12,8 @@ from .system import Failure, run
 
 MIB = 1 << 20
 PARTITION_OFFSET = MIB
+TARGETS = ("empty", "child", "subclusters")  # exist only as copies that are written to
+EMPTY = 16 << 30  # so large that random writes hardly meet one another
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Scale:
     disk: int
     partition: int
     files: int
-    written: int
+    written: int  # by rows that fill an image
+    rewritten: int  # the part that is gone over by rows that overwrite one
 
     @property
     def hot(self):
@@ -31,8 +34,8 @@ class Scale:
         return self.disk // 4, 96 * MIB
 
 
-FULL = Scale("full", 4096 * MIB, 3072 * MIB, 1536 * MIB, 512 * MIB)
-QUICK = Scale("quick", 512 * MIB, 384 * MIB, 160 * MIB, 64 * MIB)
+FULL = Scale("full", 4096 * MIB, 3072 * MIB, 1536 * MIB, 512 * MIB, 128 * MIB)
+QUICK = Scale("quick", 512 * MIB, 384 * MIB, 160 * MIB, 256 * MIB, 128 * MIB)
 
 
 def _files_of(root):
@@ -99,7 +102,8 @@ class Images:
         }
 
     def size(self, key):
-        return {"sparse-1G": 1 << 30, "sparse-1T": 1 << 40}.get(key, self.scale.disk)
+        return {"sparse-1G": 1 << 30, "sparse-1T": 1 << 40,
+                "empty": EMPTY}.get(key, self.scale.disk)
 
     def format(self, key):
         """The name of KEY's format in QEMU's programs."""
@@ -114,15 +118,40 @@ class Images:
 
     def warm(self, key):
         """Brings an image into the page cache, so that no row measures the disk."""
+        if key in TARGETS:
+            key = "raw"  # what lies behind those that have a parent
         with open(self.path(key), "rb", buffering=0) as image:
             buffer = bytearray(4 * MIB)
             while image.readinto(buffer):
                 pass
 
-    def new_target(self, path):
-        """An empty qcow2 for a row that writes; the caller removes it."""
-        run(["qemu-img", "create", "-q", "-f", "qcow2", path, self.scale.disk])
+    def new_target(self, key, path):
+        """A copy of KEY's image for a row that writes, on the disk already, so that no
+        flush pays for it; the caller removes it."""
+        if key in ("raw", "qcow2"):
+            shutil.copyfile(self.path(key), path)
+        else:
+            self._create(key, path)
+        with open(path, "rb") as copy:
+            os.fsync(copy.fileno())
         return path
+
+    def new_reference(self, key, path):
+        """A raw file that holds what KEY's image shows."""
+        if key == "empty":
+            with open(path, "wb") as file:
+                file.truncate(self.size(key))
+        else:
+            shutil.copyfile(self.path("raw"), path)
+        return path
+
+    def _create(self, key, path):
+        """An image that holds nothing of its own."""
+        options = {"empty": [], "child": [], "subclusters": [
+            "-o", "extended_l2=on,cluster_size=2M"]}[key]
+        if key != "empty":
+            options += ["-b", self.path("raw"), "-F", "raw"]
+        run(["qemu-img", "create", "-q", "-f", "qcow2", *options, path, self.size(key)])
 
     @property
     def scratch(self):

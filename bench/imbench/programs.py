@@ -160,13 +160,15 @@ def _nbdfuse_nbdkit(order, directory):
 
 def _nbdfuse_qemu(order, directory):
     mountpoint = _mount_dir(directory)
-    return _fuse(["nbdfuse", "-r", mountpoint / "nbd", "--socket-activation", "qemu-nbd",
-                  "-r", "-f", order.format, order.path], mountpoint, "nbd")
+    mode = [] if order.writable else ["-r"]
+    return _fuse(["nbdfuse", *mode, mountpoint / "nbd", "--socket-activation", "qemu-nbd",
+                  *mode, "-f", order.format, order.path], mountpoint, "nbd")
 
 
 def _nbdkit(order, directory):
     socket = directory / "nbd"
-    return _nbd(["nbdkit", "-f", "-r", "-U", socket, *_nbdkit_file(order)], socket)
+    mode = [] if order.writable else ["-r"]
+    return _nbd(["nbdkit", "-f", *mode, "-U", socket, *_nbdkit_file(order)], socket)
 
 
 def _nbdkit_memory(order, directory):
@@ -176,13 +178,27 @@ def _nbdkit_memory(order, directory):
 
 def _qemu_nbd(order, directory):
     socket = directory / "nbd"
-    mode = [] if order.writable else ["-r"]
+    mode = ["--cache=writeback"] if order.writable else ["-r"]
     return _nbd(["qemu-nbd", "-t", "-e", "16", *mode, "-k", socket, "-f", order.format,
                  order.path], socket)
 
 
 def _file_itself(order, _directory):
     return Launch([], str(order.path))
+
+
+# The device goes when the script is told to end.
+LOOP_SCRIPT = """
+device=$(losetup --find --show "$1") || exit 1
+trap 'losetup --detach "$device"; exit 0' TERM
+ln -s "$device" "$2"
+sleep infinity & wait
+"""
+
+
+def _loop(order, directory):
+    link = directory / "loop"
+    return Launch(["bash", "-c", LOOP_SCRIPT, "bash", order.path, link], str(link))
 
 
 def null_fuse(program):
@@ -205,6 +221,7 @@ NBDKIT = Contender("nbdkit file", ("nbdkit",), _nbdkit)
 NBDKIT_MEMORY = Contender("nbdkit memory", ("nbdkit",), _nbdkit_memory,
                           reference=True, exact=False)
 QEMU_NBD = Contender("qemu-nbd", ("qemu-nbd",), _qemu_nbd)
+LOOP = Contender("loop device", ("losetup",), _loop, reference=True)
 FILE_ITSELF = Contender("the raw file itself", (), _file_itself, reference=True)
 
 

@@ -17,8 +17,11 @@ from .system import Failure, Server, run
 OURS = "imgmount"
 STARTS = 10
 WARM_UP = 1
-# fio reads back what it wrote, and leaves no file of its own behind.
-VERIFIED = ("--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0")
+# Each block that fio writes is full of its own offset.
+NUMBERED = ("--verify=pattern", "--verify_pattern=%o", "--do_verify=0",
+            "--verify_state_save=0")
+WRITTEN_TO_CHECK = 8 << 20
+CHECK_LIMIT = 120  # seconds
 
 
 @dataclass
@@ -85,7 +88,7 @@ class Runner:
     def _places(self, row):
         ours = self._ours[row.export]
         places = [Place(Entry(OURS), ours, row.image)]
-        places += [Place(Entry(r.PLAIN, True), ours, image) for image in row.beside]
+        places += [Place(Entry(r.BESIDE[image], True), ours, image) for image in row.beside]
         places += [Place(Entry(other.name, other.reference), other, row.image)
                    for other in row.others]
         if any(getattr(goal, "against", None) == r.CEILING for goal in row.goals):
@@ -101,7 +104,7 @@ class Runner:
     def _order(self, row, image, writable=None):
         partition = (PARTITION_OFFSET, self._images.scale.partition)
         return Order(path=writable or self._images.path(image),
-                     format="qcow2" if writable else self._images.format(image),
+                     format=self._images.format(image),
                      size=self._images.size(image),
                      partition=partition if row.partition else None,
                      writable=bool(writable))
@@ -167,7 +170,8 @@ class Runner:
             run(["cmp", server.target, raw])
         self._verified[key] = True
 
-    # Rows that write: an empty image for each run.
+    # Rows that write: each contender has a copy of the image for itself; fresh ones for
+    # each run, where the row is about filling it.
 
     def _run_write(self, row, places):
         for place in list(places):
@@ -177,32 +181,77 @@ class Runner:
                 place.entry.note = f"failed: {failure}"
                 say(f"  {place.entry.name}: {failure}")
                 places.remove(place)
-        for _ in range(self._rounds):
+        with ExitStack() as stack:
+            ready = []
             for place in places:
-                place.entry.samples.append(self._write_once(row, place))
+                measure = self._write_fresh if row.fresh else stack.enter_context(
+                    self._write_kept(row, place))
+                ready.append((place, measure))
+            for _ in range(self._rounds):
+                for place, measure in ready:
+                    place.entry.samples.append(measure(row, place))
 
     @contextmanager
-    def _empty_image(self):
-        target = self._images.scratch / "write-target.qcow2"
-        self._images.new_target(target)
+    def _target(self, place, name="write-target"):
+        target = self._images.scratch / f"{name}-{os.getpid()}"
         try:
-            yield target
+            yield self._images.new_target(place.image, target)
         finally:
-            target.unlink()
+            target.unlink(missing_ok=True)
 
-    def _write_once(self, row, place):
-        with self._empty_image() as target, \
-                self._server(place, self._order(row, row.image, target)) as server:
+    @contextmanager
+    def _writable_server(self, row, place, target):
+        with self._server(place, self._order(row, place.image, target)) as server:
+            yield server
+
+    def _write_fresh(self, row, place):
+        with self._target(place) as target, \
+                self._writable_server(row, place, target) as server:
             return self._sample(
                 place, self._seconds,
                 lambda seconds: row.client.measure(server.target, seconds), server)
 
+    @contextmanager
+    def _write_kept(self, row, place):
+        """How to measure on a copy and a server that stay up."""
+        name = "kept-" + "".join(filter(str.isalnum, place.entry.name))
+        with self._target(place, name) as target, \
+                self._writable_server(row, place, target) as server:
+            yield lambda row, place: self._sample(
+                place, self._seconds,
+                lambda seconds: row.client.measure(server.target, seconds), server)
+
     def _check_writes(self, row, place):
-        """Once, what was written is read back, and the image is checked."""
-        with self._empty_image() as target:
-            with self._server(place, self._order(row, row.image, target)) as server:
-                row.client.measure(server.target, self._seconds, VERIFIED)
-            run(["qemu-img", "check", "-q", "-f", "qcow2", target])
+        """Once, the same is written to a raw file too, and qemu-img compares the two."""
+        key = (place.contender.name, row.export, place.image, row.client)
+        if key in self._verified:
+            return
+        some = dataclasses.replace(row.client, amount=WRITTEN_TO_CHECK)
+        image_format = self._images.format(place.image)
+        reference = self._images.scratch / f"reference-{os.getpid()}"
+        with self._target(place) as target:
+            with self._writable_server(row, place, target) as server:
+                some.measure(server.target, CHECK_LIMIT, NUMBERED)
+            if image_format == "qcow2":
+                run(["qemu-img", "check", "-q", "-f", "qcow2", target])
+            try:
+                self._images.new_reference(place.image, reference)
+                dataclasses.replace(some, flush="end").measure(str(reference), CHECK_LIMIT,
+                                                               NUMBERED)
+                self._compare(place, reference, image_format, target)
+            finally:
+                reference.unlink(missing_ok=True)
+        self._verified[key] = True
+
+    def _compare(self, place, reference, image_format, target):
+        """Whoever else writes the wrong bytes is measured all the same: a figure that is
+        too good beats no figure to compare with."""
+        try:
+            run(["qemu-img", "compare", "-f", "raw", "-F", image_format, reference, target])
+        except Failure:
+            if place.entry.name == OURS:
+                raise
+            place.entry.note = "wrote wrong bytes"
 
     # From the command to the first bytes.
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The rows of the table: which work, on which image, by whom, and what is to be reached."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from . import programs as p
@@ -10,7 +11,7 @@ KIB = 1 << 10
 
 # What a row measures.
 READ = "read"  # a client on a server that stays up through all rounds
-WRITE = "write"  # a client that fills an empty image, new for each run
+WRITE = "write"  # a client that writes to a copy of an image
 START = "start"  # from the command to the first bytes, many times
 MEMORY = "memory"  # what the server holds after everything was read
 
@@ -49,6 +50,7 @@ class Row:
     partition: bool = False
     goals: tuple = ()
     any_goal: bool = False  # one goal reached is enough
+    fresh: bool = False  # a row that writes: the copy is made anew for each run
     beside: tuple = field(default=())  # our own other images measured in the same rounds
 
     @property
@@ -66,6 +68,8 @@ NBD_RAW = (p.NBDKIT, p.QEMU_NBD, p.DAEMON_NBD, p.NBDKIT_MEMORY)
 NBD_QCOW2 = (p.QEMU_NBD, p.DAEMON_NBD, p.NBDKIT_MEMORY)
 NBD_PACKED = (p.QEMU_NBD, p.DAEMON_NBD)
 PLAIN = "imgmount, plain qcow2"
+RAW = "imgmount, raw"
+BESIDE = {"qcow2": PLAIN, "raw": RAW}  # what an image is called beside another
 CEILING = "decode ceiling"
 NULL_FUSE = "null FUSE server"
 
@@ -139,16 +143,58 @@ def _nbd_rows(hot, size):
                   others, Nbdcopy(size), export="nbd", goals=goals)
 
 
-def _write_rows(written):
-    for export, other in (("fuse", p.DAEMON_FUSE), ("nbd", p.QEMU_NBD)):
-        for flush, factor, share, words in (("end", 1.5, 1, "one flush at the end"),
-                                            ("each", 1, 4, "a flush after each write")):
-            client = Fio("randwrite", 64 * KIB, depth=8, written=written // share,
-                         flush=flush)
-            yield Row(f"{export}-write-{flush}",
-                      f"{export.upper()}, qcow2, allocating 64 KiB writes, {words}", "MB/s",
-                      "raw", (other,), client, export=export, kind=WRITE,
-                      goals=(Goal(factor, other.name),))
+# Clusters of 64 KiB; each small write that is to allocate begins in one of its own.
+CLUSTER = 64 * KIB
+FLUSHES = {"end": "one flush at the end", "each": "a flush after each write"}
+
+
+def _shapes(scale, export):
+    """The ways in which a row writes: name, words, and two clients: one that fills what is
+    empty, no more than the disk below takes in a moment, and one that goes over the same
+    place again and again."""
+    hot = (scale.disk // 4, scale.rewritten)
+    for depth in (1, 32):
+        fills = Fio("randwrite", 4 * KIB, depth=depth, align=CLUSTER,
+                    amount=scale.written // 4)
+        yield (f"rand-{depth}", f"4 KiB random, depth {depth}", fills,
+               Fio("randwrite", 4 * KIB, depth=depth, span=hot))
+    depth = 8 if export == "nbd" else 1
+    yield ("seq", "1 MiB sequential", Fio("write", MIB, depth=depth, amount=scale.written),
+           Fio("write", MIB, depth=depth, span=hot))
+
+
+def _write_rows(scale):
+    qcow2 = {"nbd": (p.QEMU_NBD, p.DAEMON_NBD), "fuse": (p.DAEMON_FUSE, p.NBDFUSE_QEMU)}
+    raw = {"nbd": (p.NBDKIT, p.QEMU_NBD, p.DAEMON_NBD), "fuse": (p.DAEMON_FUSE, p.LOOP)}
+    for export in ("nbd", "fuse"):
+        for image, others, title in (("empty", qcow2, "qcow2, allocating"),
+                                     ("qcow2", qcow2, "qcow2, overwriting"),
+                                     ("raw", raw, "raw, overwriting")):
+            for shape, words, fills, rewrites in _shapes(scale, export):
+                client = fills if image == "empty" else rewrites
+                yield from _flush_rows(export, image, others[export], shape,
+                                       f"{title}, {words}", client)
+        for image, title in (("child", "qcow2 over a parent"),
+                             ("subclusters", "qcow2 with 64 KiB subclusters over a parent")):
+            client = Fio("randwrite", 4 * KIB, depth=32, align=CLUSTER,
+                         amount=scale.written // 16)
+            yield from _flush_rows(export, image, qcow2[export], "rand-32",
+                                   f"{title}, 4 KiB random, depth 32", client)
+
+
+def _flush_rows(export, image, others, shape, title, client):
+    """The row with one flush at the end, and the one with a flush after each write."""
+    for flush, factor in (("end", 1.5), ("each", 1)):
+        goals = [Goal(factor, "best")]
+        beside = ()
+        if image == "qcow2" and shape == "seq" and flush == "end":
+            goals.append(Goal(0.8, RAW))
+            beside = ("raw",)
+        yield Row(f"write-{export}-{image}-{shape}-{flush}",
+                  f"{export.upper()}, {title}, {FLUSHES[flush]}",
+                  "GB/s" if client.block >= MIB else "IOPS", image, others,
+                  dataclasses.replace(client, flush=flush), export=export, kind=WRITE,
+                  goals=tuple(goals), fresh=bool(client.amount), beside=beside)
 
 
 def _other_rows():
@@ -170,4 +216,4 @@ def all_rows(scale, null, ground):
     """NULL is the contender that stands for a FUSE server without work, GROUND the
     directory of the images."""
     return [*_fuse_rows(null, scale.hot, ground), *_nbd_rows(scale.hot, scale.disk),
-            *_write_rows(scale.written), *_other_rows()]
+            *_write_rows(scale), *_other_rows()]

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
 START_LIMIT = 20.0
+LEAVE_LIMIT = 1.0  # some do not leave when they are unmounted
 STOP_LIMIT = 10.0
 
 
@@ -201,7 +203,8 @@ class Server:
             return _is_listening(self.launch.socket)
         try:
             # A regular file that is mounted over is there before, and empty.
-            return os.stat(self.target).st_size > 0
+            found = os.stat(self.target)
+            return found.st_size > 0 or stat.S_ISBLK(found.st_mode)
         except OSError:
             return False
 
@@ -258,8 +261,9 @@ class Server:
 
     def _await_end(self, pids):
         """Processes get time to leave by themselves, then a signal, then SIGKILL."""
-        for number in (signal.SIGTERM, signal.SIGKILL, None):
-            end = time.monotonic() + STOP_LIMIT / 2
+        for number, limit in ((signal.SIGTERM, LEAVE_LIMIT), (signal.SIGKILL, STOP_LIMIT),
+                              (None, STOP_LIMIT)):
+            end = time.monotonic() + limit
             while any(pid.fields() for pid in pids) and time.monotonic() < end:
                 if self._process:
                     self._process.poll()

@@ -3,6 +3,7 @@
 #include "base/process.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/parse.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -185,6 +186,42 @@ im_process_start_thread (pthread_t *ret_thread, void *(*run) (void *data), void 
   int errnum = pthread_create (ret_thread, NULL, run, data);
   pthread_sigmask (SIG_SETMASK, &before, NULL);
   return errnum;
+}
+
+#define ACTIVATION_FIRST 3
+#define ACTIVATION_MAX   1024u
+
+int
+im_process_take_activation (void)
+{
+  const char *pid_text = g_getenv ("LISTEN_PID"), *n_text = g_getenv ("LISTEN_FDS");
+  uint64_t pid = 0, n = 0;
+  bool ours =
+      pid_text && n_text && im_parse_number (pid_text, "", INT32_MAX, &pid, NULL) &&
+      im_parse_number (n_text, "", ACTIVATION_MAX, &n, NULL) && (pid_t)pid == getpid ();
+  if (!ours)
+    return 0;
+  g_unsetenv ("LISTEN_PID");
+  g_unsetenv ("LISTEN_FDS");
+  g_unsetenv ("LISTEN_FDNAMES");
+  for (int i = 0; i < (int)n; i++)
+    fcntl (ACTIVATION_FIRST + i, F_SETFD, FD_CLOEXEC);
+  return (int)n;
+}
+
+bool
+im_process_end_with_parent (GError **error)
+{
+  pid_t parent = getppid ();
+  if (prctl (PR_SET_PDEATHSIG, SIGTERM) < 0) {
+    im_set_errno (error, errno, "--exit-with-parent");
+    return false;
+  }
+  if (getppid () == parent)
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
+               "--exit-with-parent: the parent has gone already");
+  return false;
 }
 
 void

@@ -39,5 +39,13 @@ int im_process_start_thread (pthread_t *ret_thread, void *(*run) (void *data),
  * to be called before any thread exists, after any fork. */
 void im_process_serve_kernel (void);
 
+/* The number of sockets that socket activation has handed to this very process, from
+ * descriptor 3 on; children neither inherit them nor hear of them.  To be called once,
+ * before any fork or thread. */
+int im_process_take_activation (void);
+
+/* Has SIGTERM sent to this process when its parent ends. */
+bool im_process_end_with_parent (GError **error);
+
 /* Raises the number of open files to the hard limit. */
 void im_process_raise_file_limit (void);

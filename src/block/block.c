@@ -15,6 +15,7 @@ im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBlock *pa
   block->size = size;
   block->preferred = 4096;
   block->writable = false;
+  block->encrypted = false;
   block->read_only_because = NULL;
   block->policy = (ImWritePolicy){0};
   block->guard = NULL;
@@ -180,6 +181,9 @@ parent_is_zero (const ImBlock *block, ImExtent *extent)
     return false;
   }
   extent->kind = IM_EXTENT_ZERO;
+  /* It is the parent's being short that makes these zeros. */
+  extent->allocated = parent != NULL;
+  extent->depth += parent != NULL;
   return true;
 }
 

@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 
 typedef struct ImBlock ImBlock;
+typedef struct ImBitmap ImBitmap; /* block/bitmap.h */
 
 typedef enum {
   IM_EXTENT_ZERO,    /* nowhere: zeros */
@@ -114,10 +115,16 @@ typedef struct {
    * its parents.  False: it could not be checked.  NULL: the format says nothing twice.
    */
   bool (*check) (ImBlock *block, const ImCheckSink *sink, GError **error);
+  /* The bitmap NAME that this image alone stores, or NULL: without error where it has
+   * none of that name, with one where it cannot be relied on.  NULL: the format has none.
+   */
+  ImBitmap *(*open_bitmap) (ImBlock *block, const char *name, GError **error);
   /* Writing, for blocks whose `writable` is set; else never called.  Contracts as those
    * of im_block_pwrite and its like, ranges checked, LENGTH ≥ 1. */
   bool (*pwrite) (ImBlock *block, const void *buf, size_t len, uint64_t offset,
                   ImWriteFlags flags, GError **error);
+  /* As im_block_pwrite_nowait.  NULL: every write may wait. */
+  bool (*pwrite_nowait) (ImBlock *block, const void *buf, size_t len, uint64_t offset);
   bool (*write_zeroes) (ImBlock *block, uint64_t offset, uint64_t length,
                         ImWriteFlags flags, GError **error);
   bool (*discard) (ImBlock *block, uint64_t offset, uint64_t length, GError **error);
@@ -151,13 +158,14 @@ struct ImBlock {
   bool writable;                 /* set by the driver's open, const afterwards */
   const char *read_only_because; /* set by the driver's open where the file could be
                                   * written and the image cannot: static text */
-  uint32_t preferred;            /* bytes that are good to ask for at once: the cluster */
-  ImBlock *parent;               /* owned; NULL: PARENT reads as zeros */
-  const ImResources *shared;     /* borrowed */
-  ImFile *file;         /* a reference: what it was opened from, for reports; NULL:
-                         * nothing, as with slices.  Set once, by im_block_set_file */
-  ImWritePolicy policy; /* all off.  Set once, by whoever opened it */
-  ImWriteGuard guard;   /* NULL: none.  Set once, by whoever opened it */
+  bool encrypted;     /* what is written to it is encrypted; set by the driver's open */
+  uint32_t preferred; /* bytes that are good to ask for at once: the cluster */
+  ImBlock *parent;    /* owned; NULL: PARENT reads as zeros */
+  const ImResources *shared; /* borrowed */
+  ImFile *file;              /* a reference: what it was opened from, for reports; NULL:
+                              * nothing, as with slices.  Set once, by im_block_set_file */
+  ImWritePolicy policy;      /* all off.  Set once, by whoever opened it */
+  ImWriteGuard guard;        /* NULL: none.  Set once, by whoever opened it */
   atomic_uint references;
   /* The core's, made when a CHUNK is first read. */
   _Atomic (struct ImReadAhead *) read_ahead;
@@ -199,6 +207,10 @@ bool im_block_is_writable (const ImBlock *block);
  * bytes, or a mix of them, nothing else. */
 bool im_block_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
                       ImWriteFlags flags, GError **error);
+/* True when BUF was written, as by im_block_pwrite without flags, and nothing had to be
+ * waited for; otherwise a part of it may have been, and im_block_pwrite has to follow. */
+bool im_block_pwrite_nowait (ImBlock *block, const void *buf, size_t len,
+                             uint64_t offset);
 /* LENGTH of any size; takes as long as the disk below needs for it. */
 bool im_block_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length,
                             ImWriteFlags flags, GError **error);

@@ -33,21 +33,48 @@ conflicts (const ImClaim *a, const ImClaim *b)
   return (a->exclusive || b->exclusive) && a->first <= b->last && b->first <= a->last;
 }
 
+/* Counts the claims in CLAIM's way. */
+static void
+prepare_locked (const ImClaims *claims, ImClaim *claim, uint64_t first, uint64_t last,
+                bool exclusive)
+{
+  *claim = (ImClaim){.first = first, .last = last, .exclusive = exclusive};
+  for (const ImClaim *c = claims->oldest; c; c = c->newer)
+    claim->blockers += conflicts (c, claim);
+}
+
+static void
+list_locked (ImClaims *claims, ImClaim *claim)
+{
+  pthread_cond_init (&claim->free, NULL);
+  claim->older = claims->newest;
+  *(claims->newest ? &claims->newest->newer : &claims->oldest) = claim;
+  claims->newest = claim;
+}
+
 void
 im_claim_take (ImClaims *claims, ImClaim *claim, uint64_t first, uint64_t last,
                bool exclusive)
 {
-  *claim = (ImClaim){.first = first, .last = last, .exclusive = exclusive};
-  pthread_cond_init (&claim->free, NULL);
   pthread_mutex_lock (&claims->mutex);
-  for (const ImClaim *c = claims->oldest; c; c = c->newer)
-    claim->blockers += conflicts (c, claim);
-  claim->older = claims->newest;
-  *(claims->newest ? &claims->newest->newer : &claims->oldest) = claim;
-  claims->newest = claim;
+  prepare_locked (claims, claim, first, last, exclusive);
+  list_locked (claims, claim);
   while (claim->blockers > 0)
     pthread_cond_wait (&claim->free, &claims->mutex);
   pthread_mutex_unlock (&claims->mutex);
+}
+
+bool
+im_claim_try (ImClaims *claims, ImClaim *claim, uint64_t first, uint64_t last,
+              bool exclusive)
+{
+  pthread_mutex_lock (&claims->mutex);
+  prepare_locked (claims, claim, first, last, exclusive);
+  bool free = claim->blockers == 0;
+  if (free)
+    list_locked (claims, claim);
+  pthread_mutex_unlock (&claims->mutex);
+  return free;
 }
 
 void

@@ -26,4 +26,7 @@ void im_claims_free (ImClaims *claims); /* none is held */
 /* Waits until no earlier claim that overlaps stands against it. */
 void im_claim_take (ImClaims *claims, ImClaim *claim, uint64_t first, uint64_t last,
                     bool exclusive);
+/* The same where nothing stands against it; false otherwise, with nothing taken. */
+bool im_claim_try (ImClaims *claims, ImClaim *claim, uint64_t first, uint64_t last,
+                   bool exclusive);
 void im_claim_drop (ImClaims *claims, ImClaim *claim);

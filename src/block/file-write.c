@@ -11,7 +11,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { ZEROES_AT_ONCE = 1 << 20 }; /* bytes of zeros written by one call */
+enum {
+  ZEROES_AT_ONCE = 1 << 20, /* bytes of zeros written by one call */
+  PAGE = 4096,              /* of the kernel's cache, or a part of one */
+};
 
 _Atomic (const ImFileHooks *) im_file_hooks;
 
@@ -161,6 +164,28 @@ im_file_pwrite (ImFile *file, const void *buf, size_t len, uint64_t offset, bool
 {
   struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
   return im_file_pwritev (file, &iov, 1, offset, durable, error);
+}
+
+bool
+im_file_writes_to_memory (const ImFile *file)
+{
+  return file->cache == IM_CACHE_WRITEBACK || file->cache == IM_CACHE_UNSAFE;
+}
+
+/* Is the page that OFFSET cuts in two in memory?  The rest of it is needed. */
+static bool
+has_page (ImFile *file, uint64_t offset)
+{
+  uint8_t byte;
+  return offset % PAGE == 0 || im_file_pread_nowait (file, &byte, 1, offset);
+}
+
+bool
+im_file_pwrite_nowait (ImFile *file, const void *buf, size_t len, uint64_t offset)
+{
+  return im_file_writes_to_memory (file) && has_page (file, offset) &&
+         has_page (file, offset + len) &&
+         im_file_pwrite (file, buf, len, offset, false, NULL);
 }
 
 /* With the resize mutex held. */

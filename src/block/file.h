@@ -148,6 +148,13 @@ bool im_file_pwritev (ImFile *file, const struct iovec *iov, size_t n, uint64_t 
 bool im_file_write_batch (ImFile *file, const ImFileRange *ranges, size_t n, bool durable,
                           GError **error);
 
+/* True where a write ends in memory, for a flush to make it durable. */
+bool im_file_writes_to_memory (const ImFile *file);
+
+/* True when all LEN bytes were written without waiting for the device; false otherwise,
+ * and also on any error, with old and new bytes mixed. */
+bool im_file_pwrite_nowait (ImFile *file, const void *buf, size_t len, uint64_t offset);
+
 /* Makes [OFFSET, OFFSET + LENGTH), inside im_file_size, read as zeros.  MAY_UNMAP: it may
  * become a hole.  FAST: ENOTSUP where that would mean writing zeros out. */
 bool im_file_write_zeroes (ImFile *file, uint64_t offset, uint64_t length, bool may_unmap,

@@ -2,7 +2,7 @@
 /* A part of a disk as a disk of its own. */
 #include "base/bytes.h"
 #include "base/error.h"
-#include "block/block.h"
+#include "block/bitmap.h"
 
 typedef struct {
   ImBlock block;
@@ -39,6 +39,13 @@ slice_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
 }
 
 static bool
+slice_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset)
+{
+  Slice *slice = (Slice *)block;
+  return im_block_pwrite_nowait (slice->base, buf, len, slice->start + offset);
+}
+
+static bool
 slice_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFlags flags,
                     GError **error)
 {
@@ -59,6 +66,48 @@ slice_flush (ImBlock *block, GError **error)
   return im_block_flush (((Slice *)block)->base, error);
 }
 
+/* A bitmap of the base's, moved. */
+typedef struct {
+  ImBitmap bitmap;
+  ImBitmap *base; /* owned */
+  uint64_t start;
+} SliceBitmap;
+
+static bool
+slice_bitmap_map (ImBitmap *bitmap, uint64_t offset, uint64_t length, ImBitmapRun *runs,
+                  size_t n, size_t *ret_n, GError **error)
+{
+  SliceBitmap *slice = (SliceBitmap *)bitmap;
+  return im_bitmap_map (slice->base, slice->start + offset, length, runs, n, ret_n,
+                        error);
+}
+
+static void
+slice_bitmap_free (ImBitmap *bitmap)
+{
+  im_bitmap_free (((SliceBitmap *)bitmap)->base);
+  g_free (bitmap);
+}
+
+static const ImBitmapOps slice_bitmap_ops = {
+    .map = slice_bitmap_map,
+    .free = slice_bitmap_free,
+};
+
+static ImBitmap *
+slice_open_bitmap (ImBlock *block, const char *name, GError **error)
+{
+  Slice *slice = (Slice *)block;
+  ImBitmap *base = im_block_open_bitmap (slice->base, name, error);
+  if (!base)
+    return NULL;
+  SliceBitmap *moved = g_new0 (SliceBitmap, 1);
+  moved->bitmap = (ImBitmap){.ops = &slice_bitmap_ops, .size = block->size};
+  moved->base = base;
+  moved->start = slice->start;
+  return &moved->bitmap;
+}
+
 static void
 slice_free (ImBlock *block)
 {
@@ -71,7 +120,9 @@ static const ImBlockOps slice_ops = {
     .name = "slice",
     .map = slice_map,
     .looks_beneath = slice_looks_beneath,
+    .open_bitmap = slice_open_bitmap,
     .pwrite = slice_pwrite,
+    .pwrite_nowait = slice_pwrite_nowait,
     .write_zeroes = slice_write_zeroes,
     .discard = slice_discard,
     .flush = slice_flush,

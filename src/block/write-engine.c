@@ -56,13 +56,13 @@ write_own (ImBlock *block, const uint8_t *buf, size_t len, uint64_t offset,
 
 /* Are the disk's bytes there all zero, by the tables? */
 static bool
-maps_to_zeros (ImBlock *block, uint64_t offset, uint64_t length)
+maps_to_zeros (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags)
 {
   ImExtent extents[EXTENTS];
   size_t n;
   uint64_t at = offset, end = im_min (offset + length, block->size);
   while (at < end) {
-    if (!im_block_map (block, at, end - at, IM_MAP_WHERE, extents, EXTENTS, &n, NULL))
+    if (!im_block_map (block, at, end - at, flags, extents, EXTENTS, &n, NULL))
       return false;
     for (size_t i = 0; i < n; i++)
       if (extents[i].kind != IM_EXTENT_ZERO)
@@ -93,7 +93,7 @@ static bool
 carry_over (ImBlock *block, const ImReservation *r, uint64_t offset, uint64_t len,
             struct iovec *iov, size_t *n, uint8_t **ret_bytes, GError **error)
 {
-  if (len == 0 || (r->zeroed && maps_to_zeros (block, offset, len)))
+  if (len == 0 || (r->zeroed && maps_to_zeros (block, offset, len, IM_MAP_WHERE)))
     return true;
   *ret_bytes = read_old (block, offset, len, error);
   if (!*ret_bytes)
@@ -227,4 +227,45 @@ im_engine_write (ImBlock *block, const ImWriteFormat *format, ImClaims *claims,
                                      len - (size_t)own, offset + (uint64_t)own, error);
   im_claim_drop (claims, &claim);
   return ok;
+}
+
+/* Overwrites what is this image's own, in one piece. */
+static bool
+overwrite_nowait (ImBlock *block, const uint8_t *buf, size_t len, uint64_t offset)
+{
+  ImExtent e;
+  size_t n;
+  return im_block_map (block, offset, len, IM_MAP_NOWAIT, &e, 1, &n, NULL) &&
+         e.kind == IM_EXTENT_FILE && e.depth == 0 && e.own && !e.crypt &&
+         e.length == len && im_range_fits (e.at, len, im_file_size (e.file)) &&
+         im_file_pwrite_nowait (e.file, buf, len, e.at);
+}
+
+/* Allocates where nothing has to be read for it. */
+static bool
+allocate_nowait (ImBlock *block, const ImWriteFormat *format, const uint8_t *buf,
+                 size_t len, uint64_t offset)
+{
+  uint64_t unit = format->unit, guest = offset / unit * unit;
+  uint64_t length = im_div_up (offset + len, unit) * unit - guest;
+  return format->is_warm && format->is_warm (block, guest, length) &&
+         maps_to_zeros (block, guest, length, IM_MAP_NOWAIT) &&
+         im_engine_write_claimed (block, format, buf, len, offset, NULL);
+}
+
+bool
+im_engine_write_nowait (ImBlock *block, const ImWriteFormat *format, ImClaims *claims,
+                        const void *buf, size_t len, uint64_t offset)
+{
+  ImClaim claim;
+  uint64_t first = offset / format->unit, last = (offset + len - 1) / format->unit;
+  if (!im_claim_try (claims, &claim, first, last, false))
+    return false;
+  bool done = overwrite_nowait (block, buf, len, offset);
+  im_claim_drop (claims, &claim);
+  if (done || !im_claim_try (claims, &claim, first, last, true))
+    return done;
+  done = allocate_nowait (block, format, buf, len, offset);
+  im_claim_drop (claims, &claim);
+  return done;
 }

@@ -33,6 +33,9 @@ typedef struct {
                    GError **error);
   /* From now on the pieces are there.  Fails only where nothing was changed. */
   bool (*link) (ImBlock *block, const ImReservation *reservation, GError **error);
+  /* Will reserve and link find what they need of the tables in memory?  A guess: they
+   * may have to wait all the same.  NULL: no. */
+  bool (*is_warm) (ImBlock *block, uint64_t guest, uint64_t length);
   /* Instead of link: they are not needed. */
   void (*cancel) (ImBlock *block, const ImReservation *reservation);
 } ImWriteFormat;
@@ -40,6 +43,11 @@ typedef struct {
 /* Writes, as im_block_pwrite does, under claims that it takes itself. */
 bool im_engine_write (ImBlock *block, const ImWriteFormat *format, ImClaims *claims,
                       const void *buf, size_t len, uint64_t offset, GError **error);
+
+/* The same as far as it needs no waiting, as im_block_pwrite_nowait. */
+bool im_engine_write_nowait (ImBlock *block, const ImWriteFormat *format,
+                             ImClaims *claims, const void *buf, size_t len,
+                             uint64_t offset);
 
 /* The same for who holds an exclusive claim already. */
 bool im_engine_write_claimed (ImBlock *block, const ImWriteFormat *format,

@@ -66,6 +66,15 @@ im_block_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
 }
 
 bool
+im_block_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset)
+{
+  return len > 0 && block->ops->pwrite_nowait &&
+         block->policy.detect_zeroes == IM_DETECT_ZEROES_OFF &&
+         check_change (block, buf, len, offset, NULL) &&
+         block->ops->pwrite_nowait (block, buf, len, offset);
+}
+
+bool
 im_block_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length,
                        ImWriteFlags flags, GError **error)
 {

@@ -2,7 +2,6 @@
 /* Finding the passphrase for an image. */
 #include "cli/keyring.h"
 #include "base/error.h"
-#include "base/key-value.h"
 
 enum { ATTEMPTS = 3 }; /* to type it right */
 
@@ -17,124 +16,63 @@ secret_free (void *secret)
   im_secret_free (secret);
 }
 
-/* One value of --object, taken apart; borrows. */
+/* What a secret says of itself; borrows. */
 typedef struct {
-  const char *id, *file, *data, *format;
-} Object;
+  const char *file, *data, *format;
+} Source;
 
 static bool
-set_property (Object *object, const ImKeyValue *pair, GError **error)
+check_source (const ImObject *object, const Source *source, GError **error)
 {
-  struct {
-    const char *key;
-    const char **field;
-  } properties[] = {{"id", &object->id},
-                    {"file", &object->file},
-                    {"data", &object->data},
-                    {"format", &object->format}};
-  for (size_t i = 0; i < G_N_ELEMENTS (properties); i++) {
-    if (strcmp (properties[i].key, pair->key) != 0)
-      continue;
-    *properties[i].field = pair->value ? pair->value : "";
-    return true;
-  }
-  g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
-               "--object secret: '%s' is not known, only id, file, data and format are",
-               pair->key);
-  return false;
-}
-
-/* secret,…, or qom-type=secret,… */
-static bool
-check_type (const ImKeyValue *first, GError **error)
-{
-  const char *type = first->key;
-  if (first->value && strcmp (first->key, "qom-type") == 0)
-    type = first->value;
-  if (strcmp (type, "secret") == 0)
-    return true;
-  g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
-               "--object: '%s' is not known, only secret is", type);
-  return false;
-}
-
-static bool
-check_object (const ImKeyring *keyring, const Object *object, GError **error)
-{
-  const char *wrong = NULL;
-  if (!object->id || !*object->id)
-    wrong = "id= is missing";
-  else if (!object->file == !object->data)
-    wrong = "one of file= and data= is needed, and not both";
-  else if (g_hash_table_contains (keyring->secrets, object->id))
-    wrong = "this id was given before";
-  else if (object->format && strcmp (object->format, "raw") != 0 &&
-           strcmp (object->format, "base64") != 0)
-    wrong = "format is neither raw nor base64";
-  if (wrong)
-    g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "--object secret,id=%s: %s",
-                 object->id ? object->id : "", wrong);
-  return !wrong;
+  if (!source->file == !source->data)
+    return im_object_refuse (object, error,
+                             "one of file= and data= is needed, and not both");
+  if (source->format && strcmp (source->format, "raw") != 0 &&
+      strcmp (source->format, "base64") != 0)
+    return im_object_refuse (object, error, "format is neither raw nor base64");
+  return true;
 }
 
 static ImSecret *
-load (const Object *object, GError **error)
+load (const Source *source, GError **error)
 {
-  g_autoptr (ImSecret) secret = object->file
-                                    ? im_secret_read_file (object->file, error)
-                                    : im_secret_new (object->data, strlen (object->data));
-  if (secret && object->format && strcmp (object->format, "base64") == 0) {
-    ImSecret *plain = im_secret_decode_base64 (secret, error);
-    im_secret_free (secret);
-    secret = plain;
-  }
+  g_autoptr (ImSecret) secret = source->file
+                                    ? im_secret_read_file (source->file, error)
+                                    : im_secret_new (source->data, strlen (source->data));
+  if (!secret || !source->format || strcmp (source->format, "base64") != 0)
+    return g_steal_pointer (&secret);
+  return im_secret_decode_base64 (secret, error);
+}
+
+ImSecret *
+im_keyring_load (const ImObject *object, GError **error)
+{
+  Source source = {0};
+  const ImObjectProperty properties[] = {
+      {"file", &source.file}, {"data", &source.data}, {"format", &source.format}};
+  if (!im_object_read (object, properties, G_N_ELEMENTS (properties), error) ||
+      !check_source (object, &source, error))
+    return NULL;
+  ImSecret *secret = load (&source, error);
   if (!secret)
     g_prefix_error (error, "--object secret,id=%s: ", object->id);
-  return g_steal_pointer (&secret);
-}
-
-static bool
-add_object (ImKeyring *keyring, const char *text, GError **error)
-{
-  g_autoptr (GPtrArray) pairs = im_key_values_parse (text);
-  Object object = {0};
-  if (pairs->len == 0) {
-    g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "--object: it is empty");
-    return false;
-  }
-  if (!check_type (pairs->pdata[0], error))
-    return false;
-  for (guint i = 1; i < pairs->len; i++)
-    if (!set_property (&object, pairs->pdata[i], error))
-      return false;
-  if (!check_object (keyring, &object, error))
-    return false;
-  ImSecret *secret = load (&object, error);
-  if (secret)
-    g_hash_table_insert (keyring->secrets, g_strdup (object.id), secret);
-  return secret != NULL;
-}
-
-/* Of an argument of this process, all that follows "data=". */
-static void
-hide_data (char *text)
-{
-  char *data = strstr (text, ",data=");
-  if (data)
-    memset (data + strlen (",data="), '*', strlen (data + strlen (",data=")));
+  return secret;
 }
 
 ImKeyring *
-im_keyring_new (char *const *objects, size_t n, GError **error)
+im_keyring_new (const GPtrArray *objects, GError **error)
 {
   g_autoptr (ImKeyring) keyring = g_new0 (ImKeyring, 1);
   keyring->secrets = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, secret_free);
   keyring->answers = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, secret_free);
-  for (size_t i = 0; i < n; i++) {
-    bool ok = add_object (keyring, objects[i], error);
-    hide_data (objects[i]);
-    if (!ok)
+  for (guint i = 0; i < objects->len; i++) {
+    const ImObject *object = objects->pdata[i];
+    if (strcmp (object->type, "secret") != 0)
+      continue;
+    ImSecret *secret = im_keyring_load (object, error);
+    if (!secret)
       return NULL;
+    g_hash_table_insert (keyring->secrets, g_strdup (object->id), secret);
   }
   return g_steal_pointer (&keyring);
 }

@@ -3,13 +3,13 @@
 #pragma once
 
 #include "base/secret.h"
+#include "cli/object.h"
 #include <stdbool.h>
 
 typedef struct ImKeyring ImKeyring;
 
-/* Reads the secrets of N values of --object.  A secret that stands in a value itself is
- * made unreadable there, so that it does not stay in the list of processes. */
-ImKeyring *im_keyring_new (char *const *objects, size_t n, GError **error);
+/* Reads the secrets among OBJECTS, of ImObject. */
+ImKeyring *im_keyring_new (const GPtrArray *objects, GError **error);
 void im_keyring_free (ImKeyring *keyring);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImKeyring, im_keyring_free)
 
@@ -17,3 +17,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImKeyring, im_keyring_free)
  * or where there is none what the user answers, three times. */
 const ImSecret *im_keyring_find (void *keyring, const char *path, const char *id,
                                  unsigned attempt, GError **error);
+
+/* Reads one secret. */
+ImSecret *im_keyring_load (const ImObject *object, GError **error);

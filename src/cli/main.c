@@ -38,10 +38,15 @@ print_version (void)
     const char *name;
     bool built;
   } parts[] = {
-      {"fuse", HAVE_FUSE},         {"nbd", HAVE_NBD},
-      {"netlink", HAVE_NETLINK},   {"libdeflate", HAVE_LIBDEFLATE},
-      {"zstd", HAVE_ZSTD},         {"libgcrypt", HAVE_GCRYPT},
-      {"io_uring", HAVE_IO_URING}, {"libaio", HAVE_LIBAIO},
+      {"fuse", HAVE_FUSE},
+      {"nbd", HAVE_NBD},
+      {"netlink", HAVE_NETLINK},
+      {"gnutls", HAVE_GNUTLS},
+      {"libdeflate", HAVE_LIBDEFLATE},
+      {"zstd", HAVE_ZSTD},
+      {"libgcrypt", HAVE_GCRYPT},
+      {"io_uring", HAVE_IO_URING},
+      {"libaio", HAVE_LIBAIO},
       {"json", HAVE_JSON},
   };
   printf ("imgmount %s (", IMGMOUNT_VERSION);

@@ -9,6 +9,7 @@ typedef enum {
   IM_OPTION_COUNT,  /* a uint64_t goes up by one */
   IM_OPTION_STRING, /* a const char * */
   IM_OPTION_LIST,   /* a GPtrArray * of char *, one more each time */
+  IM_OPTION_OBJECT, /* a GPtrArray * of ImObject, one more each time */
   IM_OPTION_NUMBER, /* a uint64_t between minimum and maximum */
   IM_OPTION_SIZE,   /* a uint64_t, with a suffix */
   IM_OPTION_CHOICE, /* a uint64_t becomes the value of one of `choices` */

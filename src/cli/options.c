@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "cli/image-opts.h"
+#include "cli/object.h"
 #include "cli/option-rules.h"
 #include "config.h"
 
@@ -44,12 +45,28 @@ typedef struct {
   GPtrArray *used;       /* of const ImOptionEntry *: to be checked against the form */
 } Reading;
 
+static const ImOptionEntry *entry_by_key (int key);
+
+/* What another server exports is listed by -L, or by --list beside --nbd. */
+static void
+choose_exports_list (Reading *reading)
+{
+  reading->form_name = "nbd";
+  reading->options->form = IM_FORM_NBD;
+  reading->options->list_exports = true;
+  g_ptr_array_add (reading->used, (void *)entry_by_key ('L'));
+}
+
 static bool
 choose_form (Reading *reading, const ImOptionEntry *entry, GError **error)
 {
   /* Help wins over everything, whatever else stands there. */
   if (reading->options->form & (IM_FORM_HELP | IM_FORM_VERSION))
     return true;
+  if ((reading->options->form | entry->forms) == (IM_FORM_NBD | IM_FORM_LIST)) {
+    choose_exports_list (reading);
+    return true;
+  }
   if (reading->form_name && strcmp (reading->form_name, entry->name) != 0 &&
       !(entry->forms & (IM_FORM_HELP | IM_FORM_VERSION)))
     return usage (error, "--%s and --%s exclude each other", reading->form_name,
@@ -123,6 +140,10 @@ take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **
   case IM_OPTION_LIST:
     g_ptr_array_add (*(GPtrArray **)field, (void *)value);
     return true;
+  case IM_OPTION_OBJECT: {
+    ImObject *object = im_object_parse ((char *)value, error);
+    return object && im_object_add (*(GPtrArray **)field, object, error);
+  }
   case IM_OPTION_NUMBER:
     return take_number (entry, value, field, error);
   case IM_OPTION_CHOICE:
@@ -242,6 +263,18 @@ check_forms (const Reading *reading, GError **error)
   return true;
 }
 
+static bool
+check_objects (const ImOptions *options, GError **error)
+{
+  for (guint i = 0; i < options->objects->len; i++) {
+    const ImObject *object = options->objects->pdata[i];
+    if (im_object_is_for_nbd (object) && options->form != IM_FORM_NBD)
+      return im_object_refuse (object, error, "it has no meaning %s",
+                               form_title (options->form));
+  }
+  return true;
+}
+
 /* -o is the offset in the NBD form and a list of mount options in the other. */
 static bool
 settle_o (Reading *reading, GError **error)
@@ -262,14 +295,16 @@ take_operands (ImOptions *options, char **operands, int n, GError **error)
 {
   bool mount = options->form == IM_FORM_MOUNT, unmount = options->form == IM_FORM_UNMOUNT;
   bool disconnect = options->disconnect;
-  int wanted = mount ? 2 : 1;
+  int wanted = mount ? 2 : options->list_exports ? 0 : 1;
   if (n == 0 && disconnect)
     return usage (error, "no DEV given");
   if (n < wanted)
     return usage (error, n == 0 && !unmount ? "no IMAGE given" : "no MOUNTPOINT given");
+  if (n > 0 && options->list_exports)
+    return usage (error, "-L takes no IMAGE, and '%s' is one", operands[0]);
   if (n > wanted)
     return usage (error, "'%s' is one operand too many", operands[wanted]);
-  options->image = unmount || disconnect ? NULL : operands[0];
+  options->image = unmount || disconnect || n == 0 ? NULL : operands[0];
   options->mountpoint = unmount ? operands[0] : mount ? operands[1] : NULL;
   options->device = disconnect ? operands[0] : NULL;
   return true;
@@ -280,13 +315,15 @@ static bool
 settle_image_opts (ImOptions *options, GError **error)
 {
   bool read_only = false;
-  if (!options->image_opts)
+  if (!options->image_opts || !options->image)
     return true;
   if (options->format)
     return usage (error, "--image-opts and --format exclude each other: driver= says it");
   options->node = im_image_opts_parse (options->image, &read_only, error);
   if (!options->node)
     return false;
+  if (options->overlay && (options->node->offset || options->node->size))
+    return usage (error, "--overlay cannot record offset= and size= of --image-opts");
   options->image = options->node->filename;
   options->format = options->node->driver;
   options->read_only |= read_only;
@@ -339,6 +376,18 @@ im_options_check (const ImOptions *options, GError **error)
          check_block_size (options->block_size, error);
 }
 
+/* Where to listen is said at most once: by these, or by socket activation. */
+static bool
+names_place (const GPtrArray *used)
+{
+  static const char *const names[] = {"port",    "bind", "socket",
+                                      "connect", "run",  "selinux-label"};
+  for (size_t i = 0; i < G_N_ELEMENTS (names); i++)
+    if (im_option_is_used (used, names[i]))
+      return true;
+  return false;
+}
+
 static bool
 settle (Reading *reading, char **operands, int n, GError **error)
 {
@@ -349,7 +398,8 @@ settle (Reading *reading, char **operands, int n, GError **error)
     options->form = IM_FORM_FORMATS;
     return true;
   }
-  return check_forms (reading, error) &&
+  options->names_place = names_place (reading->used);
+  return check_forms (reading, error) && check_objects (options, error) &&
          (options->form != IM_FORM_NBD || im_option_rules_check (reading->used, error)) &&
          settle_o (reading, error) && take_operands (options, operands, n, error) &&
          settle_image_opts (options, error) && im_options_check (options, error);
@@ -369,7 +419,8 @@ im_options_parse (const char *program, int argc, char **argv, GError **error)
       .export_name = "",
       .handshake_limit = 10,
       .block_size = 512,
-      .objects = g_ptr_array_new (),
+      .objects = g_ptr_array_new_with_free_func (im_object_free),
+      .bitmaps = g_ptr_array_new (),
   };
   g_autoptr (GPtrArray) o_values = g_ptr_array_new ();
   g_autoptr (GPtrArray) used = g_ptr_array_new ();
@@ -391,6 +442,7 @@ im_options_free (ImOptions *options)
   g_free (options->mount_options);
   g_ptr_array_unref (options->objects);
   im_node_options_free (options->node);
+  g_ptr_array_unref (options->bitmaps);
   g_free (options);
 }
 
@@ -448,6 +500,7 @@ im_options_help (void)
       "  imgmount --nbd [OPTION...] IMAGE         over NBD\n"
       "  imgmount --nbd -c DEV [OPTION...] IMAGE  as the kernel's /dev/nbdX\n"
       "  imgmount --nbd -d DEV\n"
+      "  imgmount --nbd -L [OPTION...]            what a server exports\n"
       "  imgmount --list [--json] IMAGE           the partition table\n"
       "  imgmount --info [--json] IMAGE           what is known of the image\n"
       "  imgmount --extract WHAT -O FILE IMAGE    copy out disk, p1, gaps/…\n"

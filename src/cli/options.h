@@ -21,8 +21,8 @@ typedef enum {
 
 typedef struct {
   ImForm form;
-  const char *image; /* every form but UNMOUNT and NBD's -d; borrowed from argv, like all
-                      * strings */
+  const char *image; /* every form but UNMOUNT and NBD's -d and -L; borrowed from argv,
+                      * like all strings */
   const char *mountpoint; /* MOUNT, UNMOUNT */
 
   /* Every form that opens an image. */
@@ -36,7 +36,7 @@ typedef struct {
   const char *overlay;   /* --overlay: writes go there */
   const char *backing;   /* --backing, unparsed */
   bool force_share;
-  GPtrArray *objects;  /* --object, unparsed; of char *, borrowed from argv; owned */
+  GPtrArray *objects;  /* --object; of ImObject; owned */
   bool image_opts;     /* IMAGE was KEY=VALUE,…; `image` is the file it names then */
   ImNodeOptions *node; /* what it said, or NULL; owned */
   uint64_t metadata_cache, chunk_cache;
@@ -66,15 +66,28 @@ typedef struct {
   bool persistent;
   const char *export_name;
   const char *description;
+  const char *run;
+  bool exit_with_parent;
+  const char *selinux_label;
+  const char *trace;
+  int inherited;    /* listening sockets from the service manager */
+  bool names_place; /* an option was given that says where to listen */
+  bool allocation_depth;
+  GPtrArray *bitmaps; /* -B: of char *, borrowed from argv; owned */
   bool fork;
   const char *pid_file;
   const char *connect; /* -c: the device, or "auto" */
+  bool list_exports;   /* -L: of another server; no operand */
   bool disconnect;     /* -d: the operand is `device` and no image */
   const char *device;
   bool ioctl;
   uint64_t timeout;    /* seconds; 0: none */
   uint64_t block_size; /* of the device */
   uint64_t handshake_limit;
+  const char *tls_creds;    /* --tls-creds: the id of an object, as */
+  const char *tls_authz;    /* this is */
+  const char *tls_hostname; /* a client's: whom the server's certificate is for */
+  const char *tls_psk;      /* --tls-psk: a file of keys */
 } ImOptions;
 
 /* Parses and checks ARGV, whose order it changes.  PROGRAM is the name that it was called

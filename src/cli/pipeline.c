@@ -66,6 +66,14 @@ has_overlay (const ImOptions *options)
   return may_write (options) && (options->temporary || options->overlay);
 }
 
+/* A bitmap would have to follow what is written to its image; an overlay leaves that
+ * alone. */
+static bool
+freezes_image (const ImOptions *options)
+{
+  return options->bitmaps->len > 0 && may_write (options) && !has_overlay (options);
+}
+
 /* Only looking does no harm while another process writes, which may be ourselves: what is
  * shown may then be a little old, and one line says so. */
 static ImImage *
@@ -86,12 +94,19 @@ look_at_image (ImPipeline *pipeline, const ImOptions *options, ImOpenOptions *op
   return im_image_open (options->image, open, pipeline->shared, error);
 }
 
+/* What is written is not encrypted in the overlay, though it would be in the image. */
+static void
+warn_of_plain_overlay (const ImPipeline *pipeline, const ImOptions *options)
+{
+  if (has_overlay (options) && pipeline->image->disk->encrypted)
+    im_log_warning ("%s: the image is encrypted, the overlay is not", options->image);
+}
+
 static bool
 open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
 {
   g_auto (GStrv) parts = NULL;
-  g_autoptr (ImKeyring) keyring =
-      im_keyring_new ((char **)options->objects->pdata, options->objects->len, error);
+  g_autoptr (ImKeyring) keyring = im_keyring_new (options->objects, error);
   if (!keyring)
     return false;
   ImOpenOptions open = {.format = options->format,
@@ -99,7 +114,8 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
                         .find_key = im_keyring_find,
                         .find_key_data = keyring,
                         .force_share = options->force_share,
-                        .writable = may_write (options) && !has_overlay (options),
+                        .writable = may_write (options) && !has_overlay (options) &&
+                                    !freezes_image (options),
                         .cache = (ImCacheMode)options->cache,
                         .aio = (ImAio)options->aio};
   parse_backing (options->backing, &open);
@@ -110,7 +126,13 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
   pipeline->image = looks
                         ? look_at_image (pipeline, options, &open, error)
                         : im_image_open (options->image, &open, pipeline->shared, error);
+  if (pipeline->image && freezes_image (options))
+    pipeline->image->read_only_because = g_strdup (
+        "its bitmaps could not follow what is written (-s and --overlay leave it "
+        "as it is)");
   ImFileMode mode = {.writable = true, .cache = open.cache, .aio = open.aio};
+  if (pipeline->image)
+    warn_of_plain_overlay (pipeline, options);
   if (!pipeline->image ||
       (has_overlay (options) && !im_image_add_overlay (pipeline->image, options->overlay,
                                                        &mode, pipeline->shared, error)))
@@ -283,6 +305,35 @@ add_disk_and_partitions (ImPipeline *pipeline, const ImOptions *options, GError 
          add_gaps (pipeline, error);
 }
 
+static bool
+is_repeated (const GPtrArray *names, guint index)
+{
+  for (guint i = 0; i < index; i++)
+    if (strcmp (names->pdata[i], names->pdata[index]) == 0)
+      return true;
+  return false;
+}
+
+static bool
+add_bitmaps (ImPipeline *pipeline, const ImOptions *options, GError **error)
+{
+  for (guint i = 0; i < options->bitmaps->len; i++) {
+    const char *name = options->bitmaps->pdata[i];
+    if (is_repeated (options->bitmaps, i)) {
+      g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "--bitmap: \"%s\" is given twice",
+                   name);
+      return false;
+    }
+    ImBitmap *bitmap = im_block_open_bitmap (pipeline->disk, name, error);
+    if (!bitmap) {
+      g_prefix_error (error, "--bitmap: ");
+      return false;
+    }
+    im_export_set_add_bitmap (pipeline->set, name, bitmap);
+  }
+  return true;
+}
+
 bool
 im_pipeline_build_exports (ImPipeline *pipeline, const ImOptions *options, GError **error)
 {
@@ -292,6 +343,9 @@ im_pipeline_build_exports (ImPipeline *pipeline, const ImOptions *options, GErro
   pipeline->set->read_only = !im_block_is_writable (pipeline->disk);
   if (im_report_has_json ())
     im_export_set_add_text (pipeline->set, "info.json", render_info, pipeline);
+  pipeline->set->tells_depth = options->allocation_depth;
+  if (!add_bitmaps (pipeline, options, error))
+    return false;
   if (options->partition)
     return add_only_partition (pipeline, options->partition, error);
   return add_disk_and_partitions (pipeline, options, error);

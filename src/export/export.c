@@ -25,6 +25,15 @@ text_free (gpointer data)
 }
 
 static void
+bitmap_free (gpointer data)
+{
+  ImExportBitmap *bitmap = data;
+  g_free (bitmap->name);
+  im_bitmap_free (bitmap->bitmap);
+  g_free (bitmap);
+}
+
+static void
 link_free (gpointer data)
 {
   ImExportLink *link = data;
@@ -41,6 +50,7 @@ im_export_set_new (const char *image_path, const struct stat *image)
   set->blocks = g_ptr_array_new_with_free_func (export_free);
   set->texts = g_ptr_array_new_with_free_func (text_free);
   set->links = g_ptr_array_new_with_free_func (link_free);
+  set->bitmaps = g_ptr_array_new_with_free_func (bitmap_free);
   set->by_name = g_hash_table_new (g_str_hash, g_str_equal);
   set->link_names = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   set->image = *image;
@@ -59,6 +69,7 @@ im_export_set_free (ImExportSet *set)
   g_ptr_array_unref (set->blocks);
   g_ptr_array_unref (set->texts);
   g_ptr_array_unref (set->links);
+  g_ptr_array_unref (set->bitmaps);
   g_free (set->image_path);
   g_free (set);
 }
@@ -159,6 +170,15 @@ im_export_set_add_link (ImExportSet *set, const char *directory, const char *nam
   link->name = claim_name (set, directory, name);
   link->target = g_strdup (target);
   g_ptr_array_add (set->links, link);
+}
+
+void
+im_export_set_add_bitmap (ImExportSet *set, const char *name, ImBitmap *bitmap)
+{
+  ImExportBitmap *entry = g_new0 (ImExportBitmap, 1);
+  entry->name = g_strdup (name);
+  entry->bitmap = bitmap;
+  g_ptr_array_add (set->bitmaps, entry);
 }
 
 const ImExport *

@@ -3,7 +3,7 @@
  * they are opened, and links.  Built by the command line, const afterwards. */
 #pragma once
 
-#include "block/block.h"
+#include "block/bitmap.h"
 #include <sys/types.h>
 #include <time.h>
 
@@ -37,15 +37,23 @@ typedef struct {
   char *target;    /* as readlink gives it */
 } ImExportLink;
 
+/* A bitmap that is handed out beside the disk. */
+typedef struct {
+  char *name;
+  ImBitmap *bitmap; /* owned; of the disk that the blocks' offsets count in */
+} ImExportBitmap;
+
 typedef struct {
   GPtrArray *blocks;      /* of ImExport; the disk first, then partitions by number */
   GPtrArray *texts;       /* of ImExportText */
   GPtrArray *links;       /* of ImExportLink */
+  GPtrArray *bitmaps;     /* of ImExportBitmap */
   GHashTable *by_name;    /* name → ImExport, borrowed from blocks */
   GHashTable *link_names; /* the set's own: which links' names are taken */
   struct stat image;      /* owner, mode and times of the image */
   char *image_path;       /* for the mount table and messages */
   bool read_only;
+  bool tells_depth; /* clients may learn which image of the chain holds what */
 } ImExportSet;
 
 ImExportSet *im_export_set_new (const char *image_path, const struct stat *image);
@@ -61,6 +69,9 @@ void im_export_set_add_text (ImExportSet *set, const char *name,
  * made into a safe file name, and one that is taken gets a number appended. */
 void im_export_set_add_link (ImExportSet *set, const char *directory, const char *name,
                              const char *target);
+
+/* Takes BITMAP. */
+void im_export_set_add_bitmap (ImExportSet *set, const char *name, ImBitmap *bitmap);
 
 /* By name, or NULL. */
 const ImExport *im_export_set_find (const ImExportSet *set, const char *name);

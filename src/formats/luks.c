@@ -164,6 +164,7 @@ luks_open (ImFile *file, const ImOpenContext *context, GError **error)
   luks->header = header;
   luks->crypt = crypt;
   luks->claims = im_claims_new ();
+  luks->block.encrypted = true;
   luks->block.writable = im_file_is_writable (file);
   return &luks->block;
 }

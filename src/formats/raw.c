@@ -37,6 +37,12 @@ raw_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
 }
 
 static bool
+raw_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset)
+{
+  return im_file_pwrite_nowait (((Raw *)block)->file, buf, len, offset);
+}
+
+static bool
 raw_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFlags flags,
                   GError **error)
 {
@@ -72,6 +78,7 @@ static const ImBlockOps raw_ops = {
     .name = "raw",
     .map = raw_map,
     .pwrite = raw_pwrite,
+    .pwrite_nowait = raw_pwrite_nowait,
     .write_zeroes = raw_write_zeroes,
     .discard = raw_discard,
     .flush = raw_flush,

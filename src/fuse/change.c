@@ -80,6 +80,17 @@ answer_new (fuse_req_t req, const ImNode *node, uint64_t offset, uint64_t length
                   .req = req};
 }
 
+static void
+write_block (ImBlock *block, const char *buf, size_t length, uint64_t offset,
+             bool durable, GError **error)
+{
+  if (!durable && im_fuse_channel_dares () &&
+      im_block_pwrite_nowait (block, buf, length, offset))
+    return;
+  im_fuse_channel_will_wait ();
+  im_block_pwrite (block, buf, length, offset, durable ? IM_WRITE_FUA : 0, error);
+}
+
 /* As a block device: one that crosses the end is cut short, none begins there. */
 static void
 op_write (fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
@@ -100,8 +111,7 @@ op_write (fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t of
   size_t length = (size_t)im_min (size, block->size - offset);
   Answer answer = answer_new (req, node, offset, length);
   answer.is_write = true;
-  im_block_pwrite (block, buf, length, offset, fi->flags & O_DSYNC ? IM_WRITE_FUA : 0,
-                   &error);
+  write_block (block, buf, length, offset, fi->flags & O_DSYNC, &error);
   answer_change (&answer, error);
 }
 
@@ -139,6 +149,7 @@ op_fallocate (fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
     return;
   }
   Answer answer = answer_new (req, node, (uint64_t)off, length);
+  im_fuse_channel_will_wait ();
   im_block_write_zeroes (block, (uint64_t)off, length,
                          mode & FALLOC_FL_PUNCH_HOLE ? IM_WRITE_MAY_UNMAP : 0, &error);
   answer_change (&answer, error);
@@ -176,6 +187,7 @@ op_fsync (fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *f
 {
   g_autoptr (GError) error = NULL;
   const ImNode *node = im_fuse_node_of (req, ino);
+  im_fuse_channel_will_wait ();
   if (!node || node->kind != IM_NODE_BLOCK ||
       im_block_flush (node->block->block, &error)) {
     fuse_reply_err (req, 0);

@@ -14,6 +14,7 @@ struct ImFuseChannel {
   int fd;
   bool owned; /* fd is a clone, to be closed */
   void *buffer;
+  ImFuseWatcher watcher; /* the thread's that receives; no watch: it is the only one */
 };
 
 static _Thread_local ImFuseChannel *current;
@@ -33,7 +34,7 @@ clone_connection (int fd, bool *ret_owned)
 }
 
 ImFuseChannel *
-im_fuse_channel_new (int fd, bool main, GError **error)
+im_fuse_channel_new (int fd, ImFuseWatch *watch, GError **error)
 {
   void *buffer = mmap (NULL, IM_FUSE_MAX_READ, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -43,7 +44,8 @@ im_fuse_channel_new (int fd, bool main, GError **error)
   }
   ImFuseChannel *channel = g_new0 (ImFuseChannel, 1);
   channel->buffer = buffer;
-  channel->fd = main ? fd : clone_connection (fd, &channel->owned);
+  channel->fd = watch ? clone_connection (fd, &channel->owned) : fd;
+  channel->watcher.watch = watch;
   return channel;
 }
 
@@ -83,5 +85,37 @@ im_fuse_channel_writev (const struct iovec *iov, int n)
 ssize_t
 im_fuse_channel_read (void *buf, size_t length)
 {
-  return read (current->fd, buf, length);
+  ImFuseWatcher *watcher = &current->watcher;
+  if (!watcher->watch)
+    return read (current->fd, buf, length);
+  im_fuse_watch_begin (watcher);
+  ssize_t got = read (current->fd, buf, length);
+  if (got > 0)
+    im_fuse_watch_got (watcher);
+  return got;
+}
+
+void
+im_fuse_channel_leave (void)
+{
+  im_fuse_watch_leave (&current->watcher);
+}
+
+void
+im_fuse_channel_will_wait (void)
+{
+  if (current->watcher.watch)
+    im_fuse_watch_leave (&current->watcher);
+}
+
+bool
+im_fuse_channel_dares (void)
+{
+  return current->watcher.watch && im_fuse_watch_dares (&current->watcher);
+}
+
+void
+im_fuse_channel_doubt (void)
+{
+  im_fuse_watch_doubt (&current->watcher);
 }

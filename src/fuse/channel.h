@@ -3,8 +3,7 @@
  * requests and replies queue apart from those of other threads, and a buffer. */
 #pragma once
 
-#include <glib.h>
-#include <stdbool.h>
+#include "fuse/watch.h"
 #include <stddef.h>
 #include <sys/uio.h>
 
@@ -14,8 +13,9 @@
 
 typedef struct ImFuseChannel ImFuseChannel;
 
-/* Opens another channel to the connection FD; MAIN: the one of FD itself. */
-ImFuseChannel *im_fuse_channel_new (int fd, bool main, GError **error);
+/* Opens another channel to the connection FD for one of those who share WATCH; NULL: the
+ * one of FD itself. */
+ImFuseChannel *im_fuse_channel_new (int fd, ImFuseWatch *watch, GError **error);
 void im_fuse_channel_free (ImFuseChannel *channel);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImFuseChannel, im_fuse_channel_free)
 
@@ -31,3 +31,14 @@ void *im_fuse_channel_buffer (void);
  */
 ssize_t im_fuse_channel_writev (const struct iovec *iov, int n);
 ssize_t im_fuse_channel_read (void *buf, size_t length);
+
+/* The calling thread has taken its last request. */
+void im_fuse_channel_leave (void);
+
+/* To be called before the calling thread waits for a disk, a decoder or a lock: requests
+ * that come meanwhile are another's. */
+void im_fuse_channel_will_wait (void);
+
+/* Whether to try what needs no waiting first; and that doing so was a waste. */
+bool im_fuse_channel_dares (void);
+void im_fuse_channel_doubt (void);

@@ -46,6 +46,7 @@ reply_open_passed_through (fuse_req_t req, int32_t backing)
 static void
 open_text (fuse_req_t req, const ImNode *node)
 {
+  im_fuse_channel_will_wait ();
   g_autofree char *text = node->text->render (node->text->data);
   if (!text) {
     fuse_reply_err (req, EIO);
@@ -108,6 +109,22 @@ op_release (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
   fuse_reply_err (req, 0);
 }
 
+/* A large part that is copied twice is a waste. */
+#define SMALL_READ (64u << 10)
+
+static bool
+fetch_block (ImBlock *block, void *buffer, size_t length, uint64_t offset, GError **error)
+{
+  if (im_fuse_channel_dares ()) {
+    if (im_block_pread_nowait (block, buffer, length, offset))
+      return true;
+    if (length > SMALL_READ)
+      im_fuse_channel_doubt ();
+  }
+  im_fuse_channel_will_wait ();
+  return im_block_pread (block, buffer, length, offset, error);
+}
+
 static void
 read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
 {
@@ -119,7 +136,7 @@ read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
   }
   size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
   void *buffer = im_fuse_channel_buffer ();
-  if (im_block_pread (block, buffer, length, offset, &error)) {
+  if (fetch_block (block, buffer, length, offset, &error)) {
     fuse_reply_buf (req, buffer, length);
     return;
   }
@@ -161,6 +178,7 @@ seek_block (fuse_req_t req, const ImNode *node, uint64_t offset, bool hole)
 {
   g_autoptr (GError) error = NULL;
   uint64_t found = 0;
+  im_fuse_channel_will_wait ();
   switch (im_fuse_seek (node->block->block, offset, hole, is_cancelled, req, &found,
                         &error)) {
   case IM_SEEK_FOUND:

@@ -36,7 +36,8 @@ struct ImFuseSession {
   ImFuseMount mount;
   ImFuseBeacon *beacon; /* may be NULL */
   struct fuse_session *fuse;
-  atomic_uint stops; /* calls of stop so far */
+  ImFuseWatch *watch; /* the workers' */
+  atomic_uint stops;  /* calls of stop so far */
 
   pthread_mutex_t lock;
   pthread_cond_t changed;
@@ -162,6 +163,7 @@ im_fuse_session_free (ImFuseSession *session)
   g_clear_pointer (&session->server.measure, im_fuse_measure_free);
   g_clear_pointer (&session->server.passthrough, im_fuse_passthrough_free);
   g_clear_pointer (&session->tree, im_fuse_tree_free);
+  g_clear_pointer (&session->watch, im_fuse_watch_free);
   pthread_cond_destroy (&session->changed);
   pthread_mutex_destroy (&session->lock);
   g_free (session);
@@ -206,6 +208,7 @@ work (void *data)
   im_fuse_channel_use (worker->channel);
   while (serve_one (session, &buf, &failed))
     ;
+  im_fuse_channel_leave ();
   free (buf.mem);
   pthread_mutex_lock (&session->lock);
   session->running--;
@@ -235,7 +238,7 @@ static bool
 answer_init (ImFuseSession *session, GError **error)
 {
   g_autoptr (ImFuseChannel) channel =
-      im_fuse_channel_new (fuse_session_fd (session->fuse), true, error);
+      im_fuse_channel_new (fuse_session_fd (session->fuse), NULL, error);
   if (!channel)
     return false;
   struct fuse_buf buf = {.mem = NULL};
@@ -256,18 +259,22 @@ answer_init (ImFuseSession *session, GError **error)
   return false;
 }
 
+/* The number of threads; makes their watch. */
 static unsigned
-count_threads (void)
+prepare_workers (ImFuseSession *session)
 {
-  long processors = sysconf (_SC_NPROCESSORS_ONLN);
-  return (unsigned)CLAMP (2 * processors, (long)MIN_THREADS, (long)MAX_THREADS);
+  unsigned processors = g_get_num_processors ();
+  unsigned n = CLAMP (2 * processors, MIN_THREADS, MAX_THREADS);
+  session->watch = im_fuse_watch_new (n, processors);
+  return n;
 }
 
 static bool
 start_worker (ImFuseSession *session, Worker *worker, GError **error)
 {
   worker->session = session;
-  worker->channel = im_fuse_channel_new (fuse_session_fd (session->fuse), false, error);
+  int fd = fuse_session_fd (session->fuse);
+  worker->channel = im_fuse_channel_new (fd, session->watch, error);
   if (!worker->channel)
     return false;
   pthread_mutex_lock (&session->lock);
@@ -311,6 +318,7 @@ wait_for_workers (ImFuseSession *session)
   if (session->server.coherence)
     im_fuse_coherence_close (session->server.coherence);
   fuse_session_exit (session->fuse);
+  im_fuse_watch_end (session->watch);
 }
 
 /* Wakes the workers again and again, since a signal can come just before its thread
@@ -365,7 +373,7 @@ im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), void *d
   if (session->server.passthrough)
     im_fuse_passthrough_start (session->server.passthrough,
                                fuse_session_fd (session->fuse));
-  unsigned n = count_threads ();
+  unsigned n = prepare_workers (session);
   g_autofree Worker *workers = g_new0 (Worker, n);
   n = start_workers (session, workers, n, error);
   if (n == 0)

@@ -107,15 +107,13 @@ receive (ImNbdConnection *connection)
   memmove (input->data, input->data + input->start, input->end - input->start);
   input->end -= input->start;
   input->start = 0;
-  while (wait_for (connection, POLLIN)) {
-    ssize_t n = im_nbd_stream_receive (&input->stream, input->data + input->end,
-                                       IM_NBD_INPUT_SIZE - input->end, false);
-    if (n < 0 && errno == EAGAIN)
-      continue;
-    input->end += n > 0 ? (size_t)n : 0;
-    return n > 0;
-  }
-  return false;
+  ssize_t n;
+  do
+    n = im_nbd_stream_receive (&input->stream, input->data + input->end,
+                               IM_NBD_INPUT_SIZE - input->end, false);
+  while (n < 0 && errno == EAGAIN && wait_for (connection, POLLIN));
+  input->end += n > 0 ? (size_t)n : 0;
+  return n > 0;
 }
 
 /* Sends all of OUT, and empties it. */
@@ -135,6 +133,27 @@ send_all (ImNbdConnection *connection, GByteArray *out)
   return true;
 }
 
+/* Encrypts from here on. */
+static bool
+start_tls (ImNbdConnection *connection)
+{
+  ImNbdInput *input = &connection->input;
+  g_autoptr (GError) error = NULL;
+  short events = 0;
+  /* Somebody on the way may have put it there, to be taken for the client's later. */
+  if (input->start != input->end) {
+    im_log_verbose (1, "nbd: client dropped: plain text after its request for TLS");
+    return false;
+  }
+  bool ok = im_nbd_stream_start_tls (&input->stream, connection->host->tls, NULL, &error);
+  do
+    ok = ok && im_nbd_stream_shake_hands (&input->stream, &events, &error);
+  while (ok && events && (ok = wait_for (connection, events)));
+  if (error)
+    im_log_verbose (1, "nbd: client dropped: %s", error->message);
+  return ok;
+}
+
 /* True: an export was chosen. */
 static bool
 shake_hands (ImNbdConnection *connection, ImNbdHandshake *handshake)
@@ -142,6 +161,7 @@ shake_hands (ImNbdConnection *connection, ImNbdHandshake *handshake)
   ImNbdInput *input = &connection->input;
   g_autoptr (GByteArray) out = g_byte_array_new ();
   im_nbd_handshake_init (handshake, connection->host->exports, out);
+  handshake->tls_required = connection->host->tls;
   if (!send_all (connection, out))
     return false;
   for (;;) {
@@ -155,6 +175,8 @@ shake_hands (ImNbdConnection *connection, ImNbdHandshake *handshake)
       return false;
     if (step == IM_NBD_STEP_GO)
       return true;
+    if (step == IM_NBD_STEP_TLS && !start_tls (connection))
+      return false;
     if (step == IM_NBD_STEP_MORE && !receive (connection))
       return false;
   }
@@ -179,6 +201,7 @@ void
 im_nbd_connection_run (ImNbdConnection *connection)
 {
   if (!connection->export && !begin (connection)) {
+    im_nbd_stream_finish (&connection->input.stream);
     im_log_verbose (2, "nbd: a client left during the handshake");
     return;
   }
@@ -186,6 +209,7 @@ im_nbd_connection_run (ImNbdConnection *connection)
   im_log_verbose (1, "nbd: client on \"%s\"", name);
   im_nbd_transmit (connection->host, &connection->input, connection->export,
                    &connection->session, &connection->stopping, connection->wake_fd);
+  im_nbd_stream_finish (&connection->input.stream);
   im_log_verbose (1, "nbd: client left \"%s\"", name);
 }
 

@@ -2,7 +2,6 @@
 /* The export set as NBD clients see it. */
 #include "nbd/nbd-exports.h"
 #include "base/error.h"
-#include "nbd/nbd-meta.h"
 
 /* The least that is worth asking for: a page. */
 #define PREFERRED_MIN 4096u
@@ -52,7 +51,7 @@ add_export (ImNbdExports *exports, const ImExport *from, bool writable, const ch
   export->description = g_strdup (description);
   export->block = from->block;
   export->preferred_size = preferred_size (from->block);
-  export->contexts = (1u << IM_NBD_CONTEXTS) - 1;
+  export->start = from->offset;
   export->writable = writable;
   g_ptr_array_add (exports->list, export);
   g_hash_table_insert (exports->by_name, export->name, export);
@@ -67,6 +66,8 @@ im_nbd_exports_new (const ImExportSet *set, const char *name, const char *descri
   exports->list = g_ptr_array_new_with_free_func (nbd_export_free);
   exports->by_name = g_hash_table_new (g_str_hash, g_str_equal);
   exports->multi = multi;
+  if (!im_nbd_contexts_init (&exports->contexts, set, error))
+    return NULL;
   for (guint i = 0; i < set->blocks->len; i++) {
     const ImExport *from = g_ptr_array_index (set->blocks, i);
     bool disk = from->kind == IM_EXPORT_DISK;
@@ -83,6 +84,7 @@ im_nbd_exports_free (ImNbdExports *exports)
 {
   if (!exports)
     return;
+  im_nbd_contexts_clear (&exports->contexts);
   g_hash_table_unref (exports->by_name);
   g_ptr_array_unref (exports->list);
   g_free (exports);

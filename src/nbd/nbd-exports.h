@@ -4,14 +4,14 @@
 #pragma once
 
 #include "export/export.h"
-#include "nbd/nbd-request.h"
+#include "nbd/nbd-meta.h"
 
 typedef struct {
   char *name;        /* valid UTF-8, at most IM_NBD_STRING_MAX bytes */
   char *description; /* or NULL; the same */
   ImBlock *block;    /* borrowed from the set */
+  uint64_t start;    /* of it, on the disk that bitmaps speak of */
   uint32_t preferred_size;
-  uint32_t contexts; /* metadata contexts that can be selected */
   bool writable;
 } ImNbdExport;
 
@@ -19,7 +19,8 @@ typedef struct {
   GPtrArray *list;     /* of ImNbdExport; the disk first */
   GHashTable *by_name; /* name → ImNbdExport, borrowed from list: a hostile table may have
                         * tens of thousands of partitions */
-  bool multi;          /* a second client can connect */
+  ImNbdContexts contexts; /* that can be selected, of each of them */
+  bool multi;             /* a second client can connect */
 } ImNbdExports;
 
 /* NAME and DESCRIPTION (or NULL) are the disk's.  Fails where NAME is a partition's, or

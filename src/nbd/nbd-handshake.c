@@ -2,7 +2,6 @@
 /* Greeting, and the options of fixed newstyle negotiation. */
 #include "nbd/nbd-handshake.h"
 #include "base/bytes.h"
-#include "nbd/nbd-meta.h"
 
 /* One option at work: its number, its data, and where the answer goes. */
 typedef struct {
@@ -211,14 +210,14 @@ parse_queries (Option *option, bool listing, const ImNbdExport **ret_export,
   if (!take_string (data, &text, &length))
     return false;
   *ret_export = im_nbd_exports_find (option->handshake->exports, text, length);
-  uint32_t available = *ret_export ? (*ret_export)->contexts : 0;
+  const ImNbdContexts *contexts = &option->handshake->exports->contexts;
   uint32_t n = im_cursor_be32 (data);
-  *ret_mask = listing && n == 0 ? available : 0;
+  *ret_mask = listing && n == 0 ? im_nbd_contexts_all (contexts) : 0;
   for (uint32_t i = 0; i < n; i++) {
     if (!take_string (data, &text, &length))
       return false;
     g_autofree char *query = g_strndup (text, length);
-    *ret_mask |= im_nbd_contexts_match (available, query, listing);
+    *ret_mask |= im_nbd_contexts_match (contexts, query, listing);
   }
   return !data->overrun && im_cursor_left (data) == 0;
 }
@@ -239,10 +238,11 @@ option_meta_context (Option *option)
     return refuse (option, IM_NBD_REP_ERR_INVALID, "malformed request");
   if (!export)
     return refuse (option, IM_NBD_REP_ERR_UNKNOWN, "no export of that name");
-  for (uint32_t id = 0; id < IM_NBD_CONTEXTS; id++) {
+  const ImNbdContexts *contexts = &handshake->exports->contexts;
+  for (uint32_t id = 0; id < contexts->n; id++) {
     if (!(mask & 1u << id))
       continue;
-    const char *name = im_nbd_contexts[id].name;
+    const char *name = contexts->items[id].name;
     reply_head (option, IM_NBD_REP_META_CONTEXT, 4 + strlen (name));
     append_be (option->out, listing ? 0 : id, 4);
     g_byte_array_append (option->out, (const uint8_t *)name, (guint)strlen (name));
@@ -281,7 +281,16 @@ option_abort (Option *option)
 static ImNbdStep
 option_starttls (Option *option)
 {
-  return refuse (option, IM_NBD_REP_ERR_POLICY, "this server does without TLS");
+  ImNbdHandshake *handshake = option->handshake;
+  if (handshake->encrypted)
+    return refuse (option, IM_NBD_REP_ERR_INVALID, "TLS is in use already");
+  if (!handshake->tls_required)
+    return refuse (option, IM_NBD_REP_ERR_POLICY, "this server does without TLS");
+  acknowledge (option);
+  handshake->encrypted = true;
+  handshake->session = (ImNbdSession){0};
+  handshake->meta_export = NULL;
+  return IM_NBD_STEP_TLS;
 }
 
 static const struct {
@@ -300,9 +309,22 @@ static const struct {
     [IM_NBD_OPT_EXTENDED_HEADERS] = {option_extended_headers, true},
 };
 
+/* What may be said in the clear where TLS is required. */
+static bool
+is_allowed_in_clear (uint32_t number)
+{
+  return number == IM_NBD_OPT_STARTTLS || number == IM_NBD_OPT_ABORT;
+}
+
 static ImNbdStep
 handle_option (Option *option)
 {
+  const ImNbdHandshake *handshake = option->handshake;
+  if (handshake->tls_required && !handshake->encrypted &&
+      !is_allowed_in_clear (option->number))
+    return option->number == IM_NBD_OPT_EXPORT_NAME
+               ? IM_NBD_STEP_CLOSE
+               : refuse (option, IM_NBD_REP_ERR_TLS_REQD, "this server wants TLS");
   if (option->number >= G_N_ELEMENTS (options) || !options[option->number].handle)
     return refuse (option, IM_NBD_REP_ERR_UNSUP, "unknown option");
   if (options[option->number].no_data && option->data.length > 0)
@@ -324,6 +346,9 @@ static ImNbdStep
 take_client_flags (ImNbdHandshake *handshake, uint32_t flags)
 {
   if (flags & ~(IM_NBD_FLAG_FIXED_NEWSTYLE | IM_NBD_FLAG_NO_ZEROES))
+    return IM_NBD_STEP_CLOSE;
+  /* Without fixed newstyle there is no TLS. */
+  if (handshake->tls_required && !(flags & IM_NBD_FLAG_FIXED_NEWSTYLE))
     return IM_NBD_STEP_CLOSE;
   handshake->greeted = true;
   handshake->no_zeroes = (flags & IM_NBD_FLAG_NO_ZEROES) != 0;

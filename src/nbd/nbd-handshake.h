@@ -16,14 +16,18 @@
 typedef enum {
   IM_NBD_STEP_MORE,  /* needs further bytes */
   IM_NBD_STEP_AGAIN, /* took a message; there may be another in what is left */
+  IM_NBD_STEP_TLS,   /* send the answer, then encrypt; what was received beyond *ret_used
+                      * is not to be looked at */
   IM_NBD_STEP_GO,    /* chosen and session are set; requests follow */
   IM_NBD_STEP_CLOSE, /* send the answer, if any, and hang up */
 } ImNbdStep;
 
 typedef struct {
   const ImNbdExports *exports;
-  bool greeted;   /* the client's flags were read */
-  bool no_zeroes; /* EXPORT_NAME's answer without padding */
+  bool tls_required; /* the caller's to set */
+  bool encrypted;    /* TLS was agreed on */
+  bool greeted;      /* the client's flags were read */
+  bool no_zeroes;    /* EXPORT_NAME's answer without padding */
   unsigned options;
   const ImNbdExport *meta_export; /* whose contexts were selected */
   uint32_t meta_contexts;

@@ -55,14 +55,19 @@ im_nbd_job_fail (ImNbdJob *job, const GError *error)
   return IM_NBD_JOB_DONE;
 }
 
+ImNbdItem *
+im_nbd_job_success (const ImNbdJob *job)
+{
+  ImNbdItem *item = im_nbd_output_item (&job->t->output);
+  item->to = im_nbd_reply_to (&job->t->session, &job->request);
+  item->head_length = im_nbd_put_success (item->head, &item->to);
+  return item;
+}
+
 ImNbdJobStep
 im_nbd_job_succeed (ImNbdJob *job)
 {
-  ImNbdTransmission *t = job->t;
-  ImNbdItem *item = im_nbd_output_item (&t->output);
-  item->to = im_nbd_reply_to (&t->session, &job->request);
-  item->head_length = im_nbd_put_success (item->head, &item->to);
-  im_nbd_output_push (&t->output, item);
+  im_nbd_output_push (&job->t->output, im_nbd_job_success (job));
   return IM_NBD_JOB_DONE;
 }
 
@@ -147,7 +152,8 @@ send_status (ImNbdJob *job, uint32_t id, bool last)
   ImNbdBuffer *buffer = im_nbd_output_buffer (&t->output, IM_NBD_PIECE);
   if (!buffer)
     return fail_for_memory (job);
-  if (!im_nbd_extents (t->export->block, &job->request, t->session.mode, id, buffer->data,
+  if (!im_nbd_extents (&t->host->exports->contexts.items[id], t->export->block,
+                       t->export->start, &job->request, t->session.mode, buffer->data,
                        buffer->size, &n, &error)) {
     im_nbd_output_recycle (&t->output, buffer);
     return im_nbd_job_fail (job, error);
@@ -223,17 +229,17 @@ step (ImNbdJob *job)
   case IM_NBD_CMD_WRITE:
   case IM_NBD_CMD_WRITE_ZEROES:
   case IM_NBD_CMD_TRIM:
-  case IM_NBD_CMD_FLUSH:
     return im_nbd_job_change (job);
+  case IM_NBD_CMD_FLUSH:
+    return im_nbd_flush_run (job);
   default:
     return read_step (job);
   }
 }
 
-static void
-job_run (ImPoolTask *task)
+void
+im_nbd_job_run (ImNbdJob *job)
 {
-  ImNbdJob *job = (ImNbdJob *)task;
   ImNbdJobStep result;
   do
     result = step (job);
@@ -243,6 +249,12 @@ job_run (ImPoolTask *task)
     im_nbd_job_free (job);
   else if (result == IM_NBD_JOB_LATER)
     im_nbd_job_start (job);
+}
+
+static void
+run_task (ImPoolTask *task)
+{
+  im_nbd_job_run ((ImNbdJob *)task);
 }
 
 static void
@@ -256,7 +268,7 @@ im_nbd_job_new (ImNbdTransmission *t, const ImNbdRequest *request, ImNbdBuffer *
                 size_t memory)
 {
   ImNbdJob *job = g_new0 (ImNbdJob, 1);
-  job->task.run = job_run;
+  job->task.run = run_task;
   job->parked.resume = job_resume;
   job->t = t;
   job->request = *request;
@@ -302,5 +314,5 @@ reply_size (const ImNbdTransmission *t, const ImNbdRequest *request)
 void
 im_nbd_job_submit (ImNbdTransmission *t, const ImNbdRequest *request)
 {
-  im_nbd_job_start (im_nbd_job_new (t, request, NULL, reply_size (t, request)));
+  im_nbd_transmit_start (t, im_nbd_job_new (t, request, NULL, reply_size (t, request)));
 }

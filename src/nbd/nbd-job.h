@@ -15,6 +15,7 @@ struct ImNbdJob {
   size_t received;      /* WRITE: bytes of the payload; the reader's, until it starts */
   ImNbdBuffer *payload; /* WRITE: owned */
   size_t cost;
+  ImNbdJob *next; /* FLUSH: of those that wait */
 };
 
 /* What became of a step. */
@@ -30,8 +31,11 @@ typedef enum {
 ImNbdJob *im_nbd_job_new (ImNbdTransmission *t, const ImNbdRequest *request,
                           ImNbdBuffer *payload, size_t memory);
 
-/* Gives it to the pool, which frees it. */
+/* Gives it to the pool, which frees it.  Any thread. */
 void im_nbd_job_start (ImNbdJob *job);
+
+/* Does the same work, or the beginning of it, before it returns. */
+void im_nbd_job_run (ImNbdJob *job);
 
 /* The last that is done with it, and that it does with the output. */
 void im_nbd_job_free (ImNbdJob *job);
@@ -42,5 +46,11 @@ ImNbdJobStep im_nbd_job_fail (ImNbdJob *job, const GError *error);
 /* Answers that it is done; for what has no data in its reply. */
 ImNbdJobStep im_nbd_job_succeed (ImNbdJob *job);
 
-/* A step of WRITE, WRITE_ZEROES, TRIM or FLUSH. */
+/* An item that answers so; the caller pushes it. */
+ImNbdItem *im_nbd_job_success (const ImNbdJob *job);
+
+/* Makes the flushes that wait, of which JOB is one, as nbd-flush.c says. */
+ImNbdJobStep im_nbd_flush_run (ImNbdJob *job);
+
+/* A step of WRITE, WRITE_ZEROES or TRIM. */
 ImNbdJobStep im_nbd_job_change (ImNbdJob *job);

@@ -2,7 +2,9 @@
 /* Listening: TCP on every address of a name, or a unix socket. */
 #include "nbd/nbd-listen.h"
 #include "base/error.h"
+#include "config.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -18,6 +20,28 @@ make_socket (int domain)
 {
   return socket (domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
+
+#if HAVE_SELINUX
+#include <selinux/selinux.h>
+
+/* The context of sockets that this thread makes from now on; NULL: the usual one. */
+static bool
+label_sockets (const char *label, GError **error)
+{
+  if (setsockcreatecon_raw (label) == 0)
+    return true;
+  im_set_errno (error, errno, "--selinux-label %s", label ? label : "");
+  return false;
+}
+#else
+static bool
+label_sockets (const char *label, GError **error)
+{
+  g_set_error_literal (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
+                       "--selinux-label: this build has no SELinux");
+  return false;
+}
+#endif
 
 /* Binds and listens.  Returns the descriptor, or -1 and errno. */
 static int
@@ -133,13 +157,49 @@ listen_unix (ImNbdListener *listener, const char *path, GError **error)
   return true;
 }
 
+/* The first descriptor that socket activation hands over. */
+#define FIRST_INHERITED 3
+
+static bool
+inherit (ImNbdListener *listener, int n, GError **error)
+{
+  for (int fd = FIRST_INHERITED; fd < FIRST_INHERITED + n; fd++) {
+    int listens = 0, flags = fcntl (fd, F_GETFL);
+    socklen_t size = sizeof listens;
+    if (flags < 0 || getsockopt (fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 ||
+        !listens) {
+      g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
+                   "socket activation: descriptor %d is no socket that listens", fd);
+      return false;
+    }
+    fcntl (fd, F_SETFL, flags | O_NONBLOCK);
+    g_array_append_val (listener->fds, fd);
+  }
+  return true;
+}
+
+static bool
+listen_labelled (ImNbdListener *listener, const ImNbdOptions *options, GError **error)
+{
+  if (!options->selinux_label)
+    return listen_unix (listener, options->socket_path, error);
+  return label_sockets (options->selinux_label, error) &&
+         listen_unix (listener, options->socket_path, error) &&
+         label_sockets (NULL, error);
+}
+
 ImNbdListener *
 im_nbd_listener_new (const ImNbdOptions *options, GError **error)
 {
   g_autoptr (ImNbdListener) listener = g_new0 (ImNbdListener, 1);
   listener->fds = g_array_new (FALSE, FALSE, sizeof (int));
-  bool ok = options->socket_path ? listen_unix (listener, options->socket_path, error)
-                                 : listen_tcp (listener, options, error);
+  bool ok = false;
+  if (options->inherited > 0)
+    ok = inherit (listener, options->inherited, error);
+  else if (options->socket_path)
+    ok = listen_labelled (listener, options, error);
+  else
+    ok = listen_tcp (listener, options, error);
   return ok ? g_steal_pointer (&listener) : NULL;
 }
 

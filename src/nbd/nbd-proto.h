@@ -17,6 +17,7 @@
 #define IM_NBD_MAGIC              UINT64_C (0x4e42444d41474943)
 #define IM_NBD_OPTION_MAGIC       UINT64_C (0x49484156454f5054)
 #define IM_NBD_OPTION_REPLY_MAGIC UINT64_C (0x0003e889045565a9)
+#define IM_NBD_OLD_MAGIC          UINT64_C (0x00420281861253) /* oldstyle servers */
 #define IM_NBD_GREETING_SIZE      18u
 #define IM_NBD_CLIENT_FLAGS_SIZE  4u
 #define IM_NBD_OPTION_HEADER_SIZE 16u
@@ -43,9 +44,11 @@ enum {
 #define IM_NBD_REP_SERVER              2u
 #define IM_NBD_REP_INFO                3u
 #define IM_NBD_REP_META_CONTEXT        4u
+#define IM_NBD_REP_IS_ERROR            0x80000000u
 #define IM_NBD_REP_ERR_UNSUP           0x80000001u
 #define IM_NBD_REP_ERR_POLICY          0x80000002u
 #define IM_NBD_REP_ERR_INVALID         0x80000003u
+#define IM_NBD_REP_ERR_TLS_REQD        0x80000005u
 #define IM_NBD_REP_ERR_UNKNOWN         0x80000006u
 #define IM_NBD_REP_ERR_TOO_BIG         0x80000009u
 #define IM_NBD_REP_ERR_EXT_HEADER_REQD 0x8000000au

@@ -347,6 +347,7 @@ im_nbd_server_new (const ImExportSet *set, const ImResources *shared,
 {
   g_autoptr (ImNbdServer) server = g_new0 (ImNbdServer, 1);
   server->host.handshake_limit = options->handshake_limit;
+  server->host.tls = options->tls;
   server->host.take_place = take_place;
   server->max_clients = options->max_clients;
   server->persistent = options->persistent;

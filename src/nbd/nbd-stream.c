@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A client's socket. */
+/* A client's socket, plain or encrypted. */
 #include "nbd/nbd-stream.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,14 +33,44 @@ im_nbd_stream_init (ImNbdStream *stream, int fd)
 void
 im_nbd_stream_close (ImNbdStream *stream)
 {
+  im_nbd_tls_session_free (stream->tls);
+  stream->tls = NULL;
   close (stream->fd);
   stream->fd = -1;
+}
+
+bool
+im_nbd_stream_start_tls (ImNbdStream *stream, const ImNbdTls *tls, const char *hostname,
+                         GError **error)
+{
+  stream->can_send_files = false;
+  stream->tls = im_nbd_tls_session_new (tls, stream->fd, hostname, error);
+  return stream->tls;
+}
+
+bool
+im_nbd_stream_shake_hands (ImNbdStream *stream, short *ret_events, GError **error)
+{
+  return im_nbd_tls_session_shake_hands (stream->tls, ret_events, error);
+}
+
+static ssize_t
+receive_encrypted (ImNbdStream *stream, void *buf, size_t length, bool wait)
+{
+  ssize_t n = im_nbd_tls_session_receive (stream->tls, buf, length);
+  if (n >= 0 || errno != EAGAIN || !wait)
+    return n;
+  struct pollfd pollfd = {.fd = stream->fd, .events = POLLIN};
+  poll (&pollfd, 1, -1);
+  return im_nbd_tls_session_receive (stream->tls, buf, length);
 }
 
 ssize_t
 im_nbd_stream_receive (ImNbdStream *stream, void *buf, size_t length, bool wait)
 {
   ssize_t n;
+  if (stream->tls)
+    return receive_encrypted (stream, buf, length, wait);
   do
     n = recv (stream->fd, buf, length, wait ? 0 : MSG_DONTWAIT);
   while (n < 0 && errno == EINTR);
@@ -51,6 +82,8 @@ im_nbd_stream_send (ImNbdStream *stream, struct iovec *iov, size_t n, bool more)
 {
   struct msghdr message = {.msg_iov = iov, .msg_iovlen = n};
   ssize_t sent;
+  if (stream->tls)
+    return im_nbd_tls_session_send (stream->tls, iov, n);
   do
     sent = sendmsg (stream->fd, &message,
                     MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0));
@@ -71,6 +104,13 @@ im_nbd_stream_send_file (ImNbdStream *stream, int file_fd, uint64_t at, size_t l
     sent = sendfile (stream->fd, file_fd, &offset, length);
   while (sent < 0 && errno == EINTR);
   return sent;
+}
+
+void
+im_nbd_stream_finish (ImNbdStream *stream)
+{
+  if (stream->tls)
+    im_nbd_tls_session_finish (stream->tls);
 }
 
 void

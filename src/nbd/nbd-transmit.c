@@ -2,12 +2,16 @@
 /* The reader of one connection: requests in, replies out. */
 #include "nbd/nbd-transmit.h"
 #include "base/log.h"
+#include "nbd/nbd-job.h"
 #include <errno.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 
 /* How often the reader looks for further requests before it sleeps. */
 #define LOOKS_BEFORE_SLEEP 20
+
+/* Jobs in a row that are without company before the reader makes such a job itself. */
+#define LONELY_MIN 8
 
 static size_t
 available (const ImNbdInput *input)
@@ -66,6 +70,39 @@ im_nbd_transmit_success (ImNbdTransmission *t, const ImNbdRequest *request)
     t->batch_used += im_nbd_put_success (p, &to);
 }
 
+void
+im_nbd_transmit_start (ImNbdTransmission *t, ImNbdJob *job)
+{
+  if (t->held)
+    im_nbd_job_start (t->held);
+  t->held = job;
+}
+
+/* Is the job that is held all that the client has under way? */
+static bool
+is_lonely (const ImNbdTransmission *t)
+{
+  return available (t->input) == 0 &&
+         atomic_load_explicit (&t->output.working, memory_order_acquire) == 1 &&
+         !t->output.first;
+}
+
+/* The input has been looked through, and what was answered of it is sent. */
+static void
+start_held (ImNbdTransmission *t)
+{
+  ImNbdJob *job = t->held;
+  if (!job)
+    return;
+  t->held = NULL;
+  t->lonely = is_lonely (t) ? t->lonely + 1 : 0;
+  t->was_busy = t->lonely > LONELY_MIN;
+  if (t->was_busy)
+    im_nbd_job_run (job);
+  else
+    im_nbd_job_start (job);
+}
+
 static void
 serve (ImNbdTransmission *t, const ImNbdRequest *request)
 {
@@ -80,7 +117,7 @@ serve (ImNbdTransmission *t, const ImNbdRequest *request)
     if (t->session.flags & IM_NBD_FLAG_READ_ONLY)
       im_nbd_transmit_success (t, request);
     else
-      im_nbd_job_submit (t, request);
+      im_nbd_flush_submit (t, request);
     break;
   case IM_NBD_CMD_WRITE:
     im_nbd_write_begin (t, request);
@@ -220,10 +257,15 @@ sleep_until (ImNbdTransmission *t, bool input, ImNbdSleep sleep)
  * looks a few times more, some microseconds in all: a busy client has sent its next
  * request by then, and need not pay for waking us. */
 static ssize_t
-receive_some (ImNbdStream *stream, uint8_t *room, size_t length, bool idle)
+receive_some (ImNbdTransmission *t, uint8_t *room, size_t length, bool idle)
 {
+  ImNbdStream *stream = &t->input->stream;
   for (int i = 0; i < LOOKS_BEFORE_SLEEP; i++) {
     ssize_t n = im_nbd_stream_receive (stream, room, length, false);
+    /* It had to wait for the reader. */
+    if (n > 0 && i == 0 && t->was_busy)
+      t->lonely = 0;
+    t->was_busy = false;
     if (n >= 0 || errno != EAGAIN || !idle)
       return n;
   }
@@ -249,8 +291,7 @@ receive (ImNbdTransmission *t)
   size_t length;
   uint8_t *payload = im_nbd_write_room (t, &length);
   uint8_t *room = payload ? payload : input_room (t->input, &length);
-  ssize_t n =
-      receive_some (&t->input->stream, room, length, im_nbd_output_is_idle (&t->output));
+  ssize_t n = receive_some (t, room, length, im_nbd_output_is_idle (&t->output));
   if (n > 0 && payload)
     im_nbd_write_received (t, (size_t)n);
   else if (n > 0)
@@ -284,10 +325,12 @@ im_nbd_transmit (ImNbdHost *host, ImNbdInput *input, const ImNbdExport *export,
                          .wake_fd = wake_fd};
   im_nbd_output_init (&t.output, &input->stream, wake_fd, &host->budget);
   im_nbd_output_recycle_all (&t.output, g_steal_pointer (&input->spare));
+  im_nbd_flushes_init (&t.flushes);
   while (!t.ended) {
     bool over_budget;
     handle_input (&t, &over_budget);
     im_nbd_transmit_flush (&t);
+    start_held (&t);
     if (over_budget)
       sleep_until (&t, false, IM_NBD_SLEEPS_FOR_ANY);
     else if (!t.ended)
@@ -297,4 +340,5 @@ im_nbd_transmit (ImNbdHost *host, ImNbdInput *input, const ImNbdExport *export,
   if (t.batch)
     im_nbd_output_recycle (&t.output, t.batch);
   im_nbd_output_clear (&t.output);
+  im_nbd_flushes_clear (&t.flushes);
 }

@@ -8,7 +8,9 @@
  * The connection's own thread, the reader, takes as many requests as one receive gives,
  * answers what needs no waiting into one batch, and sends that with one call.  What may
  * wait for a device or a decoder goes to the pool; those workers push their replies into
- * the output themselves. */
+ * the output themselves.  For a client that always has one request under way and no more
+ * the reader does that too: nothing is kept waiting, and two threads need not be woken.
+ */
 #pragma once
 
 #include "nbd/nbd-exports.h"
@@ -20,6 +22,7 @@ struct ImNbdHost {
   const ImNbdExports *exports;
   ImPool *pool;             /* never NULL */
   unsigned handshake_limit; /* seconds; 0: none */
+  const ImNbdTls *tls;      /* NULL: clients are served without */
   ImNbdBudget budget;
   /* Called at the end of a handshake; may wait.  False: the server stops. */
   bool (*take_place) (ImNbdHost *host);
@@ -44,6 +47,13 @@ typedef struct {
   ImNbdJob *job; /* large: where the payload goes; NULL: it waits in the input */
 } ImNbdIncoming;
 
+/* The flushes of one connection. */
+typedef struct {
+  pthread_mutex_t lock; /* guards all below */
+  ImNbdJob *first, **end;
+  bool running; /* a job is started, or about to be, that takes them from here */
+} ImNbdFlushes;
+
 /* Every field is the reader's, unless it says otherwise. */
 typedef struct {
   ImNbdHost *host;
@@ -59,6 +69,10 @@ typedef struct {
   ImNbdRequest refused;
   ImNbdVerdict refusal;
   ImNbdIncoming incoming;
+  ImNbdFlushes flushes; /* any thread */
+  ImNbdJob *held;       /* a job that the next one, or the end of what came, starts */
+  unsigned lonely;      /* jobs in a row that had no company */
+  bool was_busy;        /* the reader has just made one of those itself */
   unsigned
       writes_for_pool;  /* writes that the reader leaves alone, one having been slow */
   bool ended;           /* no further request will be taken */
@@ -103,8 +117,18 @@ void im_nbd_write_received (ImNbdTransmission *t, size_t length);
 /* Forgets a payload that did not come to its end. */
 void im_nbd_write_abandon (ImNbdTransmission *t);
 
+/* Starts JOB, here or in the pool, once the input has been looked through. */
+void im_nbd_transmit_start (ImNbdTransmission *t, ImNbdJob *job);
+
 /* Answers a checked READ, or gives it to the pool. */
 void im_nbd_read (ImNbdTransmission *t, const ImNbdRequest *request);
+
+void im_nbd_flushes_init (ImNbdFlushes *flushes);
+/* Nobody else uses it any more. */
+void im_nbd_flushes_clear (ImNbdFlushes *flushes);
+
+/* Gives a checked FLUSH to the thread that makes flushes. */
+void im_nbd_flush_submit (ImNbdTransmission *t, const ImNbdRequest *request);
 
 /* Gives a checked request to the pool. */
 void im_nbd_job_submit (ImNbdTransmission *t, const ImNbdRequest *request);

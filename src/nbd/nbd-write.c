@@ -13,47 +13,27 @@
 #define SMALL_MAX (32u << 10)
 G_STATIC_ASSERT (2 * SMALL_MAX < IM_NBD_INPUT_SIZE);
 
-/* What begins or ends within a page may have to wait for the rest of it to be read. */
-#define PAGE 4096u
-
 /* A write that took the reader longer than this had to wait after all, for throttling or
- * a journal, or since writes are durable here; so many more then go to the pool. */
+ * a journal; so many more then go to the pool. */
 #define SLOW_MICROSECONDS 500
 #define WRITES_AFTER_SLOW 64u
 
 /* Zeroes and trims are done in pieces, each of which ends at a multiple of this. */
 #define CHANGE_PIECE (UINT64_C (256) << 20)
 
-/* Whether this is no more than a copy into pages of this image's own file. */
-static bool
-is_quick (const ImNbdTransmission *t, const ImNbdRequest *request)
-{
-  ImExtent extent;
-  size_t n;
-  g_autoptr (GError) error = NULL;
-  return request->length > 0 && !(request->flags & IM_NBD_CMD_FLAG_FUA) &&
-         im_block_map (t->export->block, request->offset, request->length, IM_MAP_NOWAIT,
-                       &extent, 1, &n, &error) &&
-         extent.kind == IM_EXTENT_FILE && extent.stable && !extent.crypt &&
-         extent.depth == 0 && !im_file_is_direct (extent.file) &&
-         extent.length == request->length && extent.at % PAGE == 0 &&
-         request->length % PAGE == 0;
-}
-
 /* False: the pool is to do it, and to tell what is wrong with it. */
 static bool
 write_here (ImNbdTransmission *t, const ImNbdRequest *request, const uint8_t *data)
 {
+  if (request->flags & IM_NBD_CMD_FLAG_FUA)
+    return false;
   if (t->writes_for_pool > 0) {
     t->writes_for_pool--;
     return false;
   }
-  if (!is_quick (t, request))
-    return false;
   gint64 start = g_get_monotonic_time ();
-  g_autoptr (GError) error = NULL;
-  bool ok = im_block_pwrite (t->export->block, data, (size_t)request->length,
-                             request->offset, 0, &error);
+  bool ok = im_block_pwrite_nowait (t->export->block, data, (size_t)request->length,
+                                    request->offset);
   if (g_get_monotonic_time () - start > SLOW_MICROSECONDS)
     t->writes_for_pool = WRITES_AFTER_SLOW;
   if (ok)
@@ -97,7 +77,7 @@ take_small (ImNbdTransmission *t)
     if (!job)
       return true;
     memcpy (job->payload->data, data, size);
-    im_nbd_job_start (job);
+    im_nbd_transmit_start (t, job);
   }
   input->start += size;
   return true;
@@ -115,7 +95,7 @@ take_large (ImNbdTransmission *t)
   t->incoming.job->received += n;
   if (n < length)
     return false;
-  im_nbd_job_start (t->incoming.job);
+  im_nbd_transmit_start (t, t->incoming.job);
   return true;
 }
 
@@ -150,14 +130,6 @@ im_nbd_write_abandon (ImNbdTransmission *t)
   if (t->incoming.job)
     im_nbd_job_free (t->incoming.job);
   t->incoming = (ImNbdIncoming){.active = false};
-}
-
-static ImNbdJobStep
-flush_step (ImNbdJob *job)
-{
-  g_autoptr (GError) error = NULL;
-  return im_block_flush (job->t->export->block, &error) ? im_nbd_job_succeed (job)
-                                                        : im_nbd_job_fail (job, error);
 }
 
 static ImNbdJobStep
@@ -197,8 +169,9 @@ piece_step (ImNbdJob *job)
     return im_nbd_job_fail (job, error);
   job->done += length;
   if (job->done == request->length)
-    return request->flags & IM_NBD_CMD_FLAG_FUA ? flush_step (job)
-                                                : im_nbd_job_succeed (job);
+    return request->flags & IM_NBD_CMD_FLAG_FUA && !im_block_flush (block, &error)
+               ? im_nbd_job_fail (job, error)
+               : im_nbd_job_succeed (job);
   if (!im_nbd_stream_is_cut (job->t->output.stream))
     return IM_NBD_JOB_LATER;
   im_set_errno (&error, ESHUTDOWN, "not finished");
@@ -208,12 +181,5 @@ piece_step (ImNbdJob *job)
 ImNbdJobStep
 im_nbd_job_change (ImNbdJob *job)
 {
-  switch (job->request.type) {
-  case IM_NBD_CMD_WRITE:
-    return write_step (job);
-  case IM_NBD_CMD_FLUSH:
-    return flush_step (job);
-  default:
-    return piece_step (job);
-  }
+  return job->request.type == IM_NBD_CMD_WRITE ? write_step (job) : piece_step (job);
 }

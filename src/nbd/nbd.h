@@ -3,24 +3,28 @@
 #pragma once
 
 #include "export/export.h"
+#include "nbd/nbd-tls.h"
 
 typedef struct {
-  bool no_listener;         /* nobody can connect: the kernel's device is all */
-  const char *socket_path;  /* -k, absolute; NULL: TCP */
-  const char *bind;         /* -b; a name or an address, IPv4 or IPv6 */
-  const char *port;         /* -p, in decimal */
-  const char *export_name;  /* -x: the disk's name; "" by default */
-  const char *description;  /* -D, or NULL */
-  unsigned max_clients;     /* -e; 0: no limit */
-  bool persistent;          /* -t */
-  unsigned handshake_limit; /* seconds; 0: none */
+  bool no_listener;          /* nobody can connect: the kernel's device is all */
+  int inherited;             /* so many listening sockets, from descriptor 3 on, are there
+                              * already, and no other is made */
+  const char *socket_path;   /* -k, absolute; NULL: TCP */
+  const char *selinux_label; /* of that socket, or NULL */
+  const char *bind;          /* -b; a name or an address, IPv4 or IPv6 */
+  const char *port;          /* -p, in decimal */
+  const char *export_name;   /* -x: the disk's name; "" by default */
+  const char *description;   /* -D, or NULL */
+  unsigned max_clients;      /* -e; 0: no limit */
+  bool persistent;           /* -t */
+  unsigned handshake_limit;  /* seconds; 0: none */
+  const ImNbdTls *tls;       /* --tls-creds: nobody is served without; NULL: all are */
 } ImNbdOptions;
 
 typedef struct ImNbdServer ImNbdServer;
 
-/* Binds and listens, unless told otherwise; nobody is served yet.  SET and SHARED are
- * borrowed and outlive it.
- */
+/* Binds and listens, unless told otherwise; nobody is served yet.  SET, SHARED
+ * and OPTIONS->tls are borrowed and outlive it. */
 ImNbdServer *im_nbd_server_new (const ImExportSet *set, const ImResources *shared,
                                 const ImNbdOptions *options, GError **error);
 void im_nbd_server_free (ImNbdServer *server);

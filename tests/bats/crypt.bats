@@ -7,7 +7,7 @@ bats_require_minimum_version 1.5.0
 
 setup() {
   IMGMOUNT=$(realpath "${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}")
-  DIFFER=$BATS_TEST_DIRNAME/nbd-differ.py
+  DIFFER=$BATS_TEST_DIRNAME/differ.py
   "$IMGMOUNT" --version | grep -q 'gcrypt yes' || skip "built without libgcrypt"
   need qemu-img qemu-io nbdcopy
   cd "$BATS_TEST_TMPDIR"
@@ -253,6 +253,21 @@ END
   head -c 1M image | cmp before -
 }
 
+@test "crypt: with subclusters and in data files" {
+  needs_differ
+  local seed=60 options
+  make image luks 9M extended_l2=on
+  differ image luks $((seed++)) --discard=unmap
+  make image aes 9M extended_l2=on
+  differ image aes $((seed++)) --discard=unmap
+  for options in data_file=image.data data_file=image.data,extended_l2=on \
+    data_file=image.data,data_file_raw=on; do
+    rm -f image.data
+    until make_once image luks 9M "$options" 2>said; do grep -q 'CPU usage' said; done
+    differ image luks $((seed++)) --discard=unmap
+  done
+}
+
 @test "crypt: copy-on-write from parents, plain and encrypted, and from a snapshot" {
   needs_differ
   make_plain
@@ -391,7 +406,7 @@ END
     run -1 setsid -w "$IMGMOUNT" --info "$@"
     [[ ${lines[0]} == "imgmount: "*"$part"* ]] || { echo "said: $output"; return 1; }
   }
-  refused "'tls-creds-x509' is not known" --object tls-creds-x509,id=s image
+  refused "it has no meaning with --info" --object tls-creds-x509,id=s image
   refused "id= is missing" --object secret,data=x image
   refused "one of file= and data=" --object secret,id=s image
   refused "one of file= and data=" --object secret,id=s,data=x,file=y image
@@ -553,4 +568,36 @@ END
            and ."key-bits" == 512 and ."key-slots-used" == 1 and (."luks-uuid" | length) == 36'
   make image raw 1M
   "$IMGMOUNT" --info --json "${SECRET[@]}" image | jq -e '.format == "luks" and .probed'
+}
+
+@test "crypt: every cache mode and engine" {
+  needs_differ
+  local seed=60 options
+  make_plain
+  for options in --cache=none '--cache=none --aio=native' '--cache=directsync --aio=io_uring' --aio=io_uring; do
+    for kind in luks raw; do
+      make image "$kind" 9M
+      # shellcheck disable=SC2086
+      OPERATIONS=60 differ image "$kind" $((seed++)) $options
+    done
+  done
+}
+
+@test "crypt: --verify counts the encryption header, and overlays say that they are plain" {
+  make_plain
+  for kind in raw luks aes; do
+    make_full image "$kind"
+    "$IMGMOUNT" --verify "${SECRET[@]}" image
+    md5sum image >sum
+    rm -f over.qcow2
+    serve --overlay over.qcow2 "${SECRET[@]}" image 2>said
+    grep -q 'the image is encrypted, the overlay is not' said
+    qemu-io -f raw -c 'write -P 9 1000k 1k' "$(uri)" >/dev/null
+    nbdcopy "$(uri)" got.raw
+    stop
+    md5sum -c --quiet sum
+    cp plain.raw want.raw
+    head -c 1024 /dev/zero | tr '\0' '\011' | dd of=want.raw bs=1024 seek=1000 conv=notrunc status=none
+    cmp want.raw got.raw
+  done
 }

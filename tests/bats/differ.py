@@ -4,8 +4,8 @@
 
 differ.py WHERE REFERENCE SEED OPERATIONS
 
-WHERE is the socket of an NBD server or a file of a mount.  Reads the disk's first contents,
-then writes, zeroes, discards, flushes and reads through two connections or handles, holding
+WHERE is the socket or the URI of an NBD server, or a file of a mount.  Reads the disk's first
+contents, then writes, zeroes, discards, flushes and reads through two connections or handles, holding
 every read against the copy.  Writes the copy to REFERENCE at the end.  A discarded range may
 read as before or as zeros: the copy follows what it reads as then.
 """
@@ -24,7 +24,11 @@ class Nbd:
     def __init__(self):
         import nbd
         self.flags, self.handle = nbd, nbd.NBD()
-        self.handle.connect_unix(where)
+        if "://" in where:
+            self.handle.set_uri_allow_local_file(True)
+            self.handle.connect_uri(where)
+        else:
+            self.handle.connect_unix(where)
         self.size = self.handle.get_size()
         self.read, self.discard = self.handle.pread, self.handle.trim
         self.flush, self.close = self.handle.flush, self.handle.shutdown
@@ -76,7 +80,7 @@ class File:
             os.close(file)
 
 
-kind = Nbd if stat.S_ISSOCK(os.stat(where).st_mode) else File
+kind = Nbd if "://" in where or stat.S_ISSOCK(os.stat(where).st_mode) else File
 handles = [kind(), kind()]
 size = handles[0].size
 copy = bytearray()

@@ -88,7 +88,7 @@ logged() { # PATTERN
 
 differ() { # SEED OPERATIONS
   /usr/bin/python3 -c 'import nbd' 2>/dev/null || skip "python3-libnbd is not installed"
-  /usr/bin/python3 "$BATS_TEST_DIRNAME/nbd-differ.py" "$PWD/s" reference "$1" "$2"
+  /usr/bin/python3 "$BATS_TEST_DIRNAME/differ.py" "$PWD/s" reference "$1" "$2"
 }
 
 @test "engines: every mode by every engine: raw, of a size that no block divides" {

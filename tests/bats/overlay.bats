@@ -7,7 +7,7 @@ bats_require_minimum_version 1.5.0
 
 setup() {
   IMGMOUNT=$(realpath "${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}")
-  DIFFER=$BATS_TEST_DIRNAME/nbd-differ.py
+  DIFFER=$BATS_TEST_DIRNAME/differ.py
   local tool
   for tool in qemu-img qemu-io; do
     command -v "$tool" >/dev/null || skip "$tool is not installed"

@@ -28,6 +28,18 @@ command_line() {
   [[ $output == *imgmount-nbd* ]]
 }
 
+@test "systemd: the export's units are such too" {
+  command -v systemd-analyze >/dev/null || skip "systemd-analyze is not installed"
+  local units=$BATS_TEST_DIRNAME/../../systemd
+  sed "s,@bindir@,$(dirname "$IMGMOUNT")," "$units/imgmount-nbd-export@.service.in" >imgmount-nbd-export@data.service
+  cp "$units/imgmount-nbd-export@.socket" imgmount-nbd-export@data.socket
+  run systemd-analyze verify --man=no "$PWD/imgmount-nbd-export@data.service" "$PWD/imgmount-nbd-export@data.socket"
+  [[ $output != *imgmount-nbd-export* ]]
+  sed -i 's/^SocketMode=.*/SocketMode=nonsense/' imgmount-nbd-export@data.socket
+  run systemd-analyze verify --man=no "$PWD/imgmount-nbd-export@data.socket"
+  [[ $output == *imgmount-nbd-export* ]]
+}
+
 @test "systemd: the unit's command is one that this program understands" {
   local IMAGE=$PWD/absent OPTIONS='-r -f raw'
   run bash -c "IMAGE='$IMAGE'; OPTIONS='$OPTIONS'; $(command_line)"

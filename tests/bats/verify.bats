@@ -155,10 +155,9 @@ EOF
   [ "$before" = "$(sha256sum <a.qcow2)" ]
   coproc qemu-io a.qcow2
   pid=$COPROC_PID
-  for ((n = 0; n < 100; n++)); do
-    qemu-img info a.qcow2 >/dev/null 2>&1 || break
-    sleep 0.05
-  done
+  # It has answered: so it has opened the image.
+  echo 'write 0 512' >&"${COPROC[1]}"
+  read -r _ <&"${COPROC[0]}"
   run ! "$IMGMOUNT" --verify a.qcow2
   kill "$pid"
   [[ $output == *lock* || $output == *"another process"* ]]

@@ -22,7 +22,6 @@ decode_entry (ImCursor *c, GError **error)
 {
   g_autoptr (Qcow2Bitmap) b = g_new0 (Qcow2Bitmap, 1);
   uint16_t name_length;
-  uint32_t extra_length;
   const uint8_t *name;
 
   b->table_offset = im_cursor_be64 (c);
@@ -31,8 +30,8 @@ decode_entry (ImCursor *c, GError **error)
   b->type = im_cursor_u8 (c);
   b->granularity_bits = im_cursor_u8 (c);
   name_length = im_cursor_be16 (c);
-  extra_length = im_cursor_be32 (c);
-  im_cursor_bytes (c, extra_length);
+  b->extra_length = im_cursor_be32 (c);
+  im_cursor_bytes (c, b->extra_length);
   name = im_cursor_bytes (c, name_length);
   im_cursor_bytes (c, (8 - c->at % 8) % 8);
   if (c->overrun) {

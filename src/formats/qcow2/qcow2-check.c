@@ -401,7 +401,7 @@ check_all (Check *c, GError **error)
       .name = "", .l1_offset = h->l1_offset, .l1_entries = h->l1_entries, .active = true};
 
   use (c, 0, cluster_size (c));
-  if (c->image->extensions.has_crypt)
+  if (h->crypt_method == QCOW2_CRYPT_LUKS)
     use (c, c->image->extensions.crypt_offset, c->image->extensions.crypt_size);
   check_flags (c);
   if (!read_counts (c, error) || !check_tree (c, &active, error) ||

@@ -41,6 +41,8 @@ GVariant *qcow2_describe (ImBlock *block);
 bool qcow2_looks_beneath (ImBlock *block);
 bool qcow2_check (ImBlock *block, const ImCheckSink *sink, GError **error);
 
+ImBitmap *qcow2_open_bitmap (ImBlock *block, const char *name, GError **error);
+
 /* ImFormat.create */
 bool qcow2_create (ImFile *file, const ImNewImage *new_image, GError **error);
 

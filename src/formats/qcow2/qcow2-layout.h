@@ -294,6 +294,7 @@ typedef struct {
   uint32_t flags;
   uint8_t type;
   uint8_t granularity_bits; /* ≤ 63 */
+  uint32_t extra_length;    /* of data of the type's own, which is left alone */
   char *name;
 } Qcow2Bitmap;
 

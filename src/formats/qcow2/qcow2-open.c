@@ -48,7 +48,9 @@ static const ImBlockOps qcow2_ops = {
     .describe = qcow2_describe,
     .looks_beneath = qcow2_looks_beneath,
     .check = qcow2_check,
+    .open_bitmap = qcow2_open_bitmap,
     .pwrite = qcow2_pwrite,
+    .pwrite_nowait = qcow2_pwrite_nowait,
     .write_zeroes = qcow2_write_zeroes,
     .discard = qcow2_discard,
     .flush = qcow2_flush,
@@ -240,6 +242,7 @@ qcow2_open (ImFile *file, const ImOpenContext *context, GError **error)
       qcow2_geometry (&image->header, im_file_size (file), im_file_size (image->data));
   im_block_init (&image->block, &qcow2_ops, size, parent, context->shared);
   image->block.preferred = UINT32_C (1) << image->header.cluster_bits;
+  image->block.encrypted = image->crypt != NULL;
   if (!open_writer (image, error)) {
     im_block_unref (parent);
     return NULL;

@@ -156,7 +156,7 @@ extend_for (Qcow2Image *image, const ImReservation *r, GError **error)
                  qcow2_cluster_size (image);
 
   if (image->geometry.external)
-    return im_file_extend (image->data, image->block.size, error);
+    return im_file_extend (image->data, qcow2_data_end (image), error);
   if (end <= im_file_size (image->file))
     return true;
   if (im_file_has_holes (image->file))
@@ -210,7 +210,7 @@ qcow2_reserve (ImBlock *block, uint64_t guest, uint64_t length, ImReservation *r
   pthread_mutex_unlock (&w->mutex);
   qcow2_table_unpin (image, r.table);
   if (ok && image->geometry.external)
-    ret->length = im_min (ret->length, block->size - ret->guest);
+    ret->length = im_min (ret->length, qcow2_data_end (image) - ret->guest);
   ret->crypt = image->crypt;
   ret->crypt_at = qcow2_crypt_at (image, ret->guest, ret->at);
   if (ok && !extend_for (image, ret, error)) {
@@ -275,6 +275,16 @@ qcow2_link (ImBlock *block, const ImReservation *reservation, GError **error)
   return true;
 }
 
+/* The table, or the first of two, as is most often the case. */
+static bool
+qcow2_is_warm (ImBlock *block, uint64_t guest, uint64_t length)
+{
+  Qcow2Image *image = (Qcow2Image *)block;
+  uint64_t cluster = guest >> image->geometry.cluster_bits;
+
+  return qcow2_table_in_memory (image, cluster / qcow2_table_entries (image)) != NULL;
+}
+
 ImWriteFormat
 qcow2_write_format (const Qcow2Image *image)
 {
@@ -282,6 +292,7 @@ qcow2_write_format (const Qcow2Image *image)
                          .piece = UINT32_C (1) << image->geometry.subcluster_bits,
                          .reserve = qcow2_reserve,
                          .link = qcow2_link,
+                         .is_warm = qcow2_is_warm,
                          .cancel = qcow2_cancel};
 }
 
@@ -327,6 +338,18 @@ qcow2_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
       return false;
   }
   return qcow2_settle (image, flags, error);
+}
+
+bool
+qcow2_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset)
+{
+  Qcow2Image *image = (Qcow2Image *)block;
+  ImWriteFormat format = qcow2_write_format (image);
+
+  return !image->crypt &&
+         atomic_load_explicit (&image->writer->marked, memory_order_acquire) &&
+         im_file_writes_to_memory (image->data) && qcow2_writer_mark (image, NULL) &&
+         im_engine_write_nowait (block, &format, image->writer->claims, buf, len, offset);
 }
 
 bool

@@ -109,12 +109,12 @@ qcow2_kept_autoclear (const Qcow2Image *image)
   return image->raw_data ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0;
 }
 
-/* A parent shows through where the data file has no bytes of its own, so with one the
- * promise of a raw file does not hold anyway. */
+/* A parent shows through where the data file has no bytes of its own, and encrypted bytes
+ * are not the disk's: with either the promise of a raw file does not hold anyway. */
 static bool
 is_raw (const Qcow2Image *image)
 {
-  return image->geometry.external && !image->backing_name &&
+  return image->geometry.external && !image->backing_name && !image->crypt &&
          (image->header.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 }
 

@@ -301,6 +301,14 @@ bool qcow2_wins_space (Qcow2Image *image, const GError *failure);
 
 /* qcow2-data-file.c, for who has claimed the range. */
 
+/* How long a data file is to be: as the disk, in whole sectors where those are encrypted.
+ */
+static inline uint64_t
+qcow2_data_end (const Qcow2Image *image)
+{
+  return image->crypt ? (image->block.size + 511) / 512 * 512 : image->block.size;
+}
+
 /* Gives back the space of what no entry points at any more. */
 bool qcow2_data_punch (Qcow2Image *image, uint64_t start, uint64_t end, GError **error);
 /* Of a data file that is the disk as it stands; entries stay, and what none points at
@@ -313,6 +321,7 @@ bool qcow2_raw_discard (Qcow2Image *image, uint64_t offset, uint64_t length,
 /* ImBlockOps */
 bool qcow2_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
                    ImWriteFlags flags, GError **error);
+bool qcow2_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset);
 bool qcow2_write_zeroes (ImBlock *block, uint64_t offset, uint64_t length,
                          ImWriteFlags flags, GError **error);
 bool qcow2_discard (ImBlock *block, uint64_t offset, uint64_t length, GError **error);

@@ -38,7 +38,8 @@ work (void *data)
     uint64_t last = (uint64_t)g_rand_int_range (rand, (gint32)first, UNITS);
     bool alone = g_rand_boolean (rand);
     ImClaim claim;
-    im_claim_take (claims, &claim, first, last, alone);
+    if (i % 2 == 0 || !im_claim_try (claims, &claim, first, last, alone))
+      im_claim_take (claims, &claim, first, last, alone);
     use_units (first, last, alone);
     im_claim_drop (claims, &claim);
   }
@@ -71,6 +72,22 @@ test_no_conflict_no_wait (void)
   im_claim_drop (claims, &a);
   im_claim_drop (claims, &d);
   im_claim_drop (claims, &c);
+  im_claims_free (claims);
+}
+
+static void
+test_try (void)
+{
+  ImClaim a, b, c;
+  claims = im_claims_new ();
+  g_assert_true (im_claim_try (claims, &a, 0, 4, false));
+  g_assert_true (im_claim_try (claims, &b, 4, 9, false));
+  g_assert_false (im_claim_try (claims, &c, 9, 10, true));
+  im_claim_drop (claims, &b);
+  g_assert_true (im_claim_try (claims, &c, 9, 10, true));
+  g_assert_false (im_claim_try (claims, &b, 10, 10, false));
+  im_claim_drop (claims, &c);
+  im_claim_drop (claims, &a);
   im_claims_free (claims);
 }
 
@@ -122,6 +139,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/block/claims/exclusion", test_exclusion);
   g_test_add_func ("/block/claims/no-conflict-no-wait", test_no_conflict_no_wait);
+  g_test_add_func ("/block/claims/try-takes-or-leaves", test_try);
   g_test_add_func ("/block/claims/first-come-first-served", test_first_come_first_served);
   return g_test_run ();
 }

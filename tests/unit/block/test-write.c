@@ -46,7 +46,8 @@ test_random_changes (void)
       uint64_t offset = (uint64_t)g_test_rand_int_range (0, LENGTH - 65536);
       uint64_t len = (uint64_t)g_test_rand_int_range (0, 65536);
       if (i % 3 == 0) {
-        g_assert_true (im_file_pwrite (file, data, len, offset, i % 2, NULL));
+        if (i % 2 || !im_file_pwrite_nowait (file, data, len, offset))
+          g_assert_true (im_file_pwrite (file, data, len, offset, i % 2, NULL));
         memcpy (expected + offset, data, len);
       } else {
         g_assert_true (im_file_write_zeroes (file, offset, len, i % 2, false, NULL));
@@ -54,6 +55,26 @@ test_random_changes (void)
       }
     }
     g_assert_true (im_file_sync (file, NULL));
+    check_contents (file, expected);
+    unlink (path);
+  }
+}
+
+/* What was just written is in memory, where the mode keeps it there. */
+static void
+test_without_waiting (void)
+{
+  static const ImCacheMode modes[] = {IM_CACHE_WRITEBACK, IM_CACHE_WRITETHROUGH,
+                                      IM_CACHE_UNSAFE};
+  for (size_t m = 0; m < G_N_ELEMENTS (modes); m++) {
+    bool works = modes[m] != IM_CACHE_WRITETHROUGH;
+    g_autofree char *path = NULL;
+    g_autofree uint8_t *expected = NULL;
+    g_autoptr (ImFile) file = writable_file (&path, modes[m], &expected);
+    g_assert_cmpint (im_file_pwrite_nowait (file, "abc", 3, 4095), ==, works);
+    g_assert_false (im_file_pwrite_nowait (file, "abc", 3, LENGTH - 2));
+    if (works)
+      memcpy (expected + 4095, "abc", 3);
     check_contents (file, expected);
     unlink (path);
   }
@@ -99,7 +120,7 @@ test_discard_gives_space_back (void)
 
 /* A change recorded by a driver that has all the write calls. */
 static struct {
-  unsigned writes, zeroes, discards, flushes;
+  unsigned writes, at_once, zeroes, discards, flushes;
   ImWriteFlags flags;
   uint64_t offset;
 } calls;
@@ -119,6 +140,14 @@ note_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
 {
   calls.writes++;
   calls.flags = flags;
+  calls.offset = offset;
+  return true;
+}
+
+static bool
+note_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset)
+{
+  calls.at_once++;
   calls.offset = offset;
   return true;
 }
@@ -155,6 +184,7 @@ note_free (ImBlock *block)
 static const ImBlockOps note_ops = {.name = "note",
                                     .map = note_map,
                                     .pwrite = note_pwrite,
+                                    .pwrite_nowait = note_pwrite_nowait,
                                     .write_zeroes = note_zeroes,
                                     .discard = note_discard,
                                     .flush = note_flush,
@@ -184,8 +214,10 @@ test_read_only_is_erofs (void)
   g_clear_error (&error);
   g_assert_false (im_block_discard (block, 0, 1, &error));
   g_assert_error (error, IM_ERRNO, EROFS);
+  g_assert_false (im_block_pwrite_nowait (block, "x", 1, 0));
   g_assert_true (im_block_flush (block, NULL));
-  g_assert_cmpuint (calls.writes + calls.zeroes + calls.discards + calls.flushes, ==, 0);
+  g_assert_cmpuint (calls.writes + calls.at_once + calls.zeroes + calls.discards, ==, 0);
+  g_assert_cmpuint (calls.flushes, ==, 0);
 }
 
 static void
@@ -201,7 +233,8 @@ test_ranges_are_checked (void)
   g_clear_error (&error);
   g_assert_false (im_block_discard (block, UINT64_MAX, UINT64_MAX, &error));
   g_assert_error (error, IM_ERROR, IM_ERROR_RANGE);
-  g_assert_cmpuint (calls.writes + calls.zeroes + calls.discards, ==, 0);
+  g_assert_false (im_block_pwrite_nowait (block, "x", 1, LENGTH));
+  g_assert_cmpuint (calls.writes + calls.at_once + calls.zeroes + calls.discards, ==, 0);
 }
 
 static bool
@@ -226,6 +259,10 @@ test_guard_and_slices (void)
   g_assert_error (error, IM_ERRNO, EPERM);
   g_assert_true (im_block_pwrite (slice, "x", 1, 256, 0, NULL));
   g_assert_cmpuint (calls.offset, ==, 512);
+  g_assert_false (im_block_pwrite_nowait (slice, "x", 1, 0));
+  g_assert_true (im_block_pwrite_nowait (slice, "x", 1, 257));
+  g_assert_cmpuint (calls.offset, ==, 513);
+  g_assert_cmpuint (calls.at_once, ==, 1);
   g_assert_true (im_block_flush (slice, NULL));
   g_assert_cmpuint (calls.flushes, ==, 1);
 }
@@ -238,14 +275,17 @@ test_policy (void)
   block->policy = (ImWritePolicy){.pass_discards = false};
   g_assert_true (im_block_discard (block, 0, 512, NULL));
   g_assert_cmpuint (calls.discards, ==, 0);
+  g_assert_true (im_block_pwrite_nowait (block, zeros, sizeof zeros, 0));
   g_assert_true (im_block_pwrite (block, zeros, sizeof zeros, 0, 0, NULL));
   g_assert_cmpuint (calls.writes, ==, 1);
   block->policy.detect_zeroes = IM_DETECT_ZEROES_ON;
+  g_assert_false (im_block_pwrite_nowait (block, zeros, sizeof zeros, 0));
   g_assert_true (im_block_pwrite (block, zeros, sizeof zeros, 0, 0, NULL));
   g_assert_true (im_block_pwrite (block, zeros, 1, 0, 0, NULL));
   g_assert_true (im_block_pwrite (block, one, sizeof one, 0, 0, NULL));
   g_assert_cmpuint (calls.zeroes, ==, 2);
   g_assert_cmpuint (calls.writes, ==, 2);
+  g_assert_cmpuint (calls.at_once, ==, 1);
 }
 
 static void
@@ -271,6 +311,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/block/write/random-changes-in-every-cache-mode",
                    test_random_changes);
+  g_test_add_func ("/block/write/without-waiting", test_without_waiting);
   g_test_add_func ("/block/write/a-file-never-grows", test_never_grows);
   g_test_add_func ("/block/write/discard-gives-space-back",
                    test_discard_gives_space_back);

@@ -123,6 +123,21 @@ keeps_marks (const Qcow2Crash *crash, const uint8_t *header, const CrashBytes *f
          memcmp (found->bytes, crash->rig.original, found->len) == 0;
 }
 
+/* Is a raw data file the disk, after a crash too?  QEMU gives every cluster of one its
+ * entry when it makes it, so that there is nothing to come late. */
+static bool
+keeps_raw (const Qcow2Crash *crash, const char *folder, const CrashBytes *found)
+{
+  g_autofree char *path = g_build_filename (folder, with_data[1], NULL);
+  g_autofree char *bytes = NULL;
+  gsize len;
+
+  if (crash->rig.shape.data != RIG_DATA_FILE_RAW)
+    return true;
+  return g_file_get_contents (path, &bytes, &len, NULL) && len >= found->len &&
+         memcmp (bytes, found->bytes, found->len) == 0;
+}
+
 static bool
 crash_check (void *data, const char *folder, const CrashBytes *found, char **ret_why)
 {
@@ -135,6 +150,10 @@ crash_check (void *data, const char *folder, const CrashBytes *found, char **ret
       im_get_be64 (header + QCOW2_AT_REFCOUNT_TABLE) != crash->refcount_at;
   if (!keeps_marks (crash, header, found)) {
     *ret_why = g_strdup ("bitmaps are said to be right, and are not");
+    return false;
+  }
+  if (!keeps_raw (crash, folder, found)) {
+    *ret_why = g_strdup ("the raw data file is not the disk");
     return false;
   }
   if (!is_sound (crash, path, ret_why))

@@ -63,5 +63,8 @@ void rig_verify (Rig *rig);
 void rig_compare (Rig *rig);
 
 char *rig_describe (const RigShape *shape);
+/* A write; some are tried without waiting first, as exporters do. */
+bool rig_write (Rig *rig, const void *buf, size_t len, uint64_t offset,
+                ImWriteFlags flags, GError **error);
 /* LEN bytes that look like nothing else. */
 void rig_fill (uint8_t *bytes, size_t len, GRand *rand);

@@ -45,10 +45,10 @@ work (void *data)
     uint8_t *own = rig->expected + sector * SECTOR;
 
     rig_fill (own, SECTOR, rand);
-    im_block_pwrite (rig->block, own, SECTOR, sector * SECTOR, 0, &error);
+    rig_write (rig, own, SECTOR, sector * SECTOR, 0, &error);
     g_assert_no_error (error);
     if (i % 4 == 0)
-      im_block_pwrite (rig->block, wild, 1 + g_rand_int (rand) % 65536, at, 0, &error);
+      rig_write (rig, wild, 1 + g_rand_int (rand) % 65536, at, 0, &error);
     else if (i % 4 == 1)
       im_block_write_zeroes (rig->block, at, 1 + g_rand_int (rand) % 65536,
                              i % 8 ? IM_WRITE_MAY_UNMAP : 0, &error);
@@ -183,7 +183,7 @@ change_while_failing (Rig *rig, GRand *rand)
       memset (wanted, 0, len);
       ok = im_block_write_zeroes (rig->block, offset, len, 0, NULL);
     } else {
-      ok = im_block_pwrite (rig->block, wanted, len, offset, 0, NULL);
+      ok = rig_write (rig, wanted, len, offset, 0, NULL);
     }
     if (ok)
       memcpy (rig->expected + offset, wanted, len);

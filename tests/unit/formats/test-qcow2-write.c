@@ -75,8 +75,8 @@ change (Rig *rig, GRand *rand)
   choose_range (&rig->shape, rand, &offset, &len);
   if (kind < 60) {
     rig_fill (rig->expected + offset, len, rand);
-    im_block_pwrite (rig->block, rig->expected + offset, len, offset,
-                     kind == 7 ? IM_WRITE_FUA : 0, &error);
+    rig_write (rig, rig->expected + offset, len, offset, kind == 7 ? IM_WRITE_FUA : 0,
+               &error);
   } else if (kind < 80) {
     memset (rig->expected + offset, 0, len);
     im_block_write_zeroes (rig->block, offset, len, flags, &error);

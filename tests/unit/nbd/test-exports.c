@@ -84,17 +84,74 @@ test_flags (void)
                        IM_NBD_FLAG_SEND_CACHE | IM_NBD_FLAG_SEND_FAST_ZERO);
 }
 
+/* Nothing is read through it. */
+static const ImBitmapOps bitmap_ops = {.free = (void (*) (ImBitmap *))g_free};
+
+static void
+add_bitmap (ImExportSet *set, const char *name)
+{
+  ImBitmap *bitmap = g_new0 (ImBitmap, 1);
+  bitmap->ops = &bitmap_ops;
+  im_export_set_add_bitmap (set, name, bitmap);
+}
+
 static void
 test_queries (void)
 {
-  g_assert_cmphex (im_nbd_contexts_match (1, "base:allocation", false), ==, 1);
-  g_assert_cmphex (im_nbd_contexts_match (1, "base:", false), ==, 0);
-  g_assert_cmphex (im_nbd_contexts_match (1, "base:", true), ==, 1);
-  g_assert_cmphex (im_nbd_contexts_match (1, "base:alloc", true), ==, 0);
-  g_assert_cmphex (im_nbd_contexts_match (1, "qemu:", true), ==, 0);
-  g_assert_cmphex (im_nbd_contexts_match (1, ":", true), ==, 0);
-  g_assert_cmphex (im_nbd_contexts_match (1, "", true), ==, 0);
-  g_assert_cmphex (im_nbd_contexts_match (0, "base:allocation", false), ==, 0);
+  static const struct {
+    const char *query;
+    uint32_t selected, listed;
+  } cases[] = {
+      {"base:allocation", 1, 1},
+      {"base:", 0, 1},
+      {"base:alloc", 0, 0},
+      {"qemu:", 0, 0xe},
+      {"qemu:allocation-depth", 2, 2},
+      {"qemu:allocation-depth:", 0, 0},
+      {"qemu:dirty-bitmap:", 0, 0xc},
+      {"qemu:dirty-bitmap", 0, 0},
+      {"qemu:dirty-bitmap:b", 4, 4},
+      {"qemu:dirty-bitmap:b:", 0, 0},
+      {"qemu:dirty-bitmap:b:c", 8, 8},
+      {":", 0, 0},
+      {"", 0, 0},
+  };
+  struct stat st = {0};
+  g_autoptr (ImExportSet) set = im_export_set_new ("image", &st);
+  g_autoptr (GError) error = NULL;
+  ImNbdContexts contexts;
+  set->tells_depth = true;
+  add_bitmap (set, "b");
+  add_bitmap (set, "b:c");
+  g_assert_true (im_nbd_contexts_init (&contexts, set, &error));
+  g_assert_cmphex (im_nbd_contexts_all (&contexts), ==, 0xf);
+  for (size_t i = 0; i < G_N_ELEMENTS (cases); i++) {
+    const char *query = cases[i].query;
+    g_assert_cmphex (im_nbd_contexts_match (&contexts, query, false), ==,
+                     cases[i].selected);
+    g_assert_cmphex (im_nbd_contexts_match (&contexts, query, true), ==, cases[i].listed);
+  }
+  im_nbd_contexts_clear (&contexts);
+}
+
+static void
+test_too_many_contexts (void)
+{
+  struct stat st = {0};
+  g_autoptr (ImExportSet) set = im_export_set_new ("image", &st);
+  g_autoptr (GError) error = NULL;
+  ImNbdContexts contexts;
+  for (unsigned i = 0; i < IM_NBD_CONTEXTS_MAX - 1; i++) {
+    g_autofree char *name = g_strdup_printf ("b%u", i);
+    add_bitmap (set, name);
+  }
+  g_assert_true (im_nbd_contexts_init (&contexts, set, &error));
+  g_assert_cmphex (im_nbd_contexts_all (&contexts), ==, UINT32_MAX);
+  im_nbd_contexts_clear (&contexts);
+  add_bitmap (set, "one more");
+  g_assert_false (im_nbd_contexts_init (&contexts, set, &error));
+  g_assert_error (error, IM_ERROR, IM_ERROR_LIMIT);
+  im_nbd_contexts_clear (&contexts);
 }
 
 int
@@ -107,5 +164,6 @@ main (int argc, char **argv)
                    test_unfit_strings_are_refused);
   g_test_add_func ("/nbd/exports/flags", test_flags);
   g_test_add_func ("/nbd/exports/queries", test_queries);
+  g_test_add_func ("/nbd/exports/too-many-contexts", test_too_many_contexts);
   return g_test_run ();
 }

@@ -221,6 +221,55 @@ test_refusals (void)
 }
 
 static void
+test_tls_required (void)
+{
+  g_auto (Talk) talk = {0};
+  talk_begin (&talk);
+  talk.handshake.tls_required = true;
+  assert_answer (&talk, IM_NBD_OPT_LIST, pack (""), IM_NBD_REP_ERR_TLS_REQD);
+  assert_answer (&talk, IM_NBD_OPT_GO, pack ("s2", "", 0), IM_NBD_REP_ERR_TLS_REQD);
+  assert_answer (&talk, IM_NBD_OPT_STRUCTURED_REPLY, pack (""), IM_NBD_REP_ERR_TLS_REQD);
+  assert_answer (&talk, 4, pack ("z", "peek"), IM_NBD_REP_ERR_TLS_REQD);
+  assert_answer (&talk, IM_NBD_OPT_STARTTLS, pack ("z", "x"), IM_NBD_REP_ERR_INVALID);
+  g_assert_cmpint (talk_option (&talk, IM_NBD_OPT_EXPORT_NAME, pack ("")), ==,
+                   IM_NBD_STEP_CLOSE);
+  g_assert_cmpint (talk_option (&talk, IM_NBD_OPT_ABORT, pack ("")), ==,
+                   IM_NBD_STEP_CLOSE);
+  talk_reply (&talk, IM_NBD_OPT_ABORT, IM_NBD_REP_ACK, NULL);
+  assert_nothing_more (&talk);
+}
+
+static void
+test_tls_forgets (void)
+{
+  g_auto (Talk) talk = {0};
+  talk_begin (&talk);
+  assert_answer (&talk, IM_NBD_OPT_EXTENDED_HEADERS, pack (""), IM_NBD_REP_ACK);
+  /* Nothing that was agreed on in the clear may hold, however it came about. */
+  talk.handshake.tls_required = true;
+  g_assert_cmpint (talk_option (&talk, IM_NBD_OPT_STARTTLS, pack ("")), ==,
+                   IM_NBD_STEP_TLS);
+  talk_reply (&talk, IM_NBD_OPT_STARTTLS, IM_NBD_REP_ACK, NULL);
+  assert_answer (&talk, IM_NBD_OPT_STARTTLS, pack (""), IM_NBD_REP_ERR_INVALID);
+  assert_answer (&talk, IM_NBD_OPT_SET_META_CONTEXT, pack ("s4", "", 0),
+                 IM_NBD_REP_ERR_INVALID);
+  assert_answer (&talk, IM_NBD_OPT_STRUCTURED_REPLY, pack (""), IM_NBD_REP_ACK);
+}
+
+static void
+test_tls_needs_fixed_newstyle (void)
+{
+  g_auto (Talk) talk = {0};
+  const uint8_t flags[4] = {0, 0, 0, 2};
+  size_t used;
+  talk.out = g_byte_array_new ();
+  im_nbd_handshake_init (&talk.handshake, fixture_host ()->exports, talk.out);
+  talk.handshake.tls_required = true;
+  g_assert_cmpint (im_nbd_handshake_step (&talk.handshake, flags, 4, &used, talk.out), ==,
+                   IM_NBD_STEP_CLOSE);
+}
+
+static void
 test_malformed_info (void)
 {
   g_autofree char *long_name = g_strnfill (IM_NBD_STRING_MAX + 1, 'x');
@@ -466,6 +515,9 @@ main (int argc, char **argv)
   ADD ("abort-is-acknowledged", test_abort_is_acknowledged);
   ADD ("list", test_list);
   ADD ("refusals", test_refusals);
+  ADD ("tls-required", test_tls_required);
+  ADD ("tls-forgets", test_tls_forgets);
+  ADD ("tls-needs-fixed-newstyle", test_tls_needs_fixed_newstyle);
   ADD ("malformed-info", test_malformed_info);
   ADD ("unknown-export", test_unknown_export);
   ADD ("info", test_info);

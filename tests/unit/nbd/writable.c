@@ -36,7 +36,7 @@ writable_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags
                           .length = length,
                           .kind = IM_EXTENT_FILE,
                           .allocated = true,
-                          .stable = atomic_load (&disk->in_place),
+                          .stable = true,
                           .file = disk->file,
                           .at = offset};
   *ret_n = 1;
@@ -53,6 +53,17 @@ writable_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
   atomic_store (&disk->flags, flags);
   g_assert_cmpint (pwrite (disk->fd, buf, len, (off_t)offset), ==, (ssize_t)len);
   return end (disk);
+}
+
+static bool
+writable_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset)
+{
+  WritableDisk *disk = (WritableDisk *)block;
+  if (!atomic_load (&disk->in_place) || atomic_load (&disk->hold) ||
+      atomic_load (&disk->errnum))
+    return false;
+  atomic_fetch_add (&disk->at_once, 1);
+  return writable_pwrite (block, buf, len, offset, 0, NULL);
 }
 
 static bool
@@ -98,6 +109,7 @@ writable_free (ImBlock *block)
 static const ImBlockOps writable_ops = {.name = "writable",
                                         .map = writable_map,
                                         .pwrite = writable_pwrite,
+                                        .pwrite_nowait = writable_pwrite_nowait,
                                         .write_zeroes = writable_zeroes,
                                         .discard = writable_discard,
                                         .flush = writable_flush,
@@ -165,6 +177,7 @@ writable_reset (void)
   atomic_store (&disk->begun, 0);
   atomic_store (&disk->done, 0);
   atomic_store (&disk->flushes, 0);
+  atomic_store (&disk->at_once, 0);
   atomic_store (&disk->flags, 0);
   atomic_store (&disk->longest, 0);
 }

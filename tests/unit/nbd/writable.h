@@ -10,11 +10,12 @@ typedef struct {
   ImBlock block; /* first */
   ImFile *file;
   int fd;               /* a memory file */
-  atomic_bool in_place; /* its extents say that a write is a copy into the file */
+  atomic_bool in_place; /* writes need no waiting, unless they fail */
   atomic_bool hold;     /* changes and flushes wait for as long as this is set */
   atomic_int errnum;    /* what changes and flushes fail with; 0: they work */
   atomic_uint begun;    /* changes and flushes */
   atomic_uint done;
+  atomic_uint at_once; /* writes that were made without waiting */
   atomic_uint flushes;
   atomic_uint flags;             /* ImWriteFlags of the last write or zeroes */
   atomic_uint_least64_t longest; /* of zeroes and discards */

@@ -1,0 +1,127 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Clients in numbers, clients that vanish, and clients that were written elsewhere.
+# IMGMOUNT_TEST_CLIENTS=N makes N times as many.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+  IMGMOUNT=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
+  IMGMOUNT=$(realpath "$IMGMOUNT")
+  export G_SLICE=always-malloc
+  cd "$BATS_TEST_TMPDIR" || return
+  SOCKET=$PWD/s
+  truncate -s 64M disk.raw
+  head -c 20M /dev/urandom | dd of=disk.raw conv=notrunc status=none
+  many=${IMGMOUNT_TEST_CLIENTS:-1}
+  SERVER=
+  MORE=
+}
+
+teardown() {
+  [[ -z $SERVER ]] || kill -KILL "$SERVER" 2>/dev/null || true
+  [[ -z $MORE ]] || kill "$MORE" 2>/dev/null || true
+  ! mountpoint -q "$PWD/mnt" || umount -l "$PWD/mnt"
+}
+
+# Serves until it is ended.  Arguments as for imgmount --nbd.
+serve() {
+  "$IMGMOUNT" --nbd -t -e 0 -k "$SOCKET" "$@" 2>server.log 3>&- &
+  SERVER=$!
+  local i
+  for ((i = 0; i < 500; i++)); do
+    [[ ! -S $SOCKET ]] || return 0
+    sleep 0.02
+  done
+  return 1
+}
+
+end_server() {
+  kill "$SERVER"
+  wait "$SERVER"
+  SERVER=
+}
+
+clients() {
+  timeout 280 python3 "$BATS_TEST_DIRNAME/nbd-clients.py" "$1" "$SOCKET" "$SERVER" "$2"
+}
+
+@test "nbd-clients: hundreds come and go, and nothing of them is left" {
+  serve -f raw disk.raw
+  clients cycles $((400 * many))
+  end_server
+}
+
+@test "nbd-clients: a session cut off in any place hurts nobody" {
+  serve -f raw disk.raw
+  clients cuts $((150 * many))
+  end_server
+}
+
+@test "nbd-clients: rubbish in every state of the handshake hurts nobody" {
+  serve -f raw disk.raw
+  clients states $((210 * many))
+  end_server
+}
+
+@test "nbd-clients: a flood of silent ones is bounded, and passes" {
+  serve -f raw --handshake-limit 2 disk.raw
+  clients flood $((300 * many))
+  end_server
+}
+
+@test "nbd-clients: those who receive nothing cost a bounded memory, and keep none out" {
+  serve -f raw disk.raw
+  clients deaf 12
+  end_server
+}
+
+@test "nbd-clients: nbdfuse, nbd-client and fio's engine" {
+  for tool in nbdfuse nbd-client fio; do
+    command -v "$tool" >/dev/null || skip "$tool is not installed"
+  done
+  serve -f raw -x some disk.raw
+  run nbd-client -l -unix "$SOCKET"
+  [[ $output == *some* ]]
+  fio --name=v --ioengine=nbd --uri="nbd+unix:///some?socket=$SOCKET" --rw=randwrite --bs=4k-128k \
+    --size=16M --iodepth=8 --verify=crc32c --verify_fatal=1 --do_verify=1 --minimal >/dev/null
+  [[ $(id -u) == 0 && -c /dev/fuse ]] || skip "nbdfuse: mounting needs root"
+  mkdir mnt
+  nbdfuse -r mnt "nbd+unix:///some?socket=$SOCKET" 3>&- &
+  MORE=$!
+  for ((i = 0; i < 200; i++)); do
+    [[ ! -e mnt/nbd ]] || break
+    sleep 0.05
+  done
+  cmp mnt/nbd disk.raw
+  fusermount3 -u mnt
+  MORE=
+  end_server
+}
+
+@test "nbd-clients: wireshark finds no malformed packet in a rich session" {
+  for tool in tshark tcpdump nbdcopy nbdinfo; do
+    command -v "$tool" >/dev/null || skip "$tool is not installed"
+  done
+  [[ $(id -u) == 0 ]] || skip "capturing needs root"
+  unshare -n true 2>/dev/null || skip "no network namespaces"
+  cat >session <<'SESSION'
+set -e
+ip link set lo up
+"$IMGMOUNT" --nbd -t -e 0 -b 127.0.0.1 -p 10809 -f raw disk.raw 3>&- & server=$!
+tcpdump -q -i lo -s 0 -U -w capture.pcap tcp port 10809 2>tcpdump.log 3>&- & dump=$!
+trap 'kill $server $dump 2>/dev/null || true' EXIT
+for i in $(seq 200); do ! nbdinfo --size nbd://127.0.0.1 >/dev/null 2>&1 || break; sleep 0.05; done
+for i in $(seq 200); do ! grep -q listening tcpdump.log || break; sleep 0.05; done
+nbdinfo --list nbd://127.0.0.1 >/dev/null
+nbdinfo --map nbd://127.0.0.1 >/dev/null
+qemu-io -f raw -c 'read 0 1M' -c 'write -P 3 4k 100k' -c 'write -z 1M 64k' -c 'discard 2M 64k' -c flush nbd://127.0.0.1 >/dev/null
+qemu-io -f raw -c 'read 63M 512' -c 'write -f 0 4k' nbd://127.0.0.1 >/dev/null
+sleep 1
+SESSION
+  IMGMOUNT=$IMGMOUNT unshare -n bash session
+  tshark -r capture.pcap --enable-heuristic nbd_tcp -Y nbd -T fields -e frame.number >packets 2>/dev/null
+  [ "$(wc -l <packets)" -gt 3 ] # it knows simple requests and replies
+  tshark -r capture.pcap --enable-heuristic nbd_tcp -Y '_ws.malformed' >malformed 2>/dev/null
+  [ ! -s malformed ] || { head malformed; false; }
+}
