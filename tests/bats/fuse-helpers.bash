@@ -61,9 +61,9 @@ make_partitioned() { # FILE
   head -c 1049088 /dev/urandom | dd of="$1" bs=512 seek=81920 conv=notrunc status=none
 }
 
-# waits at most ten seconds for process $1, a child, and gives its status
+# Waits at most thirty seconds for process $1, a child, and gives its status
 ended() {
-  timeout 10 tail --pid="$1" -f /dev/null
+  timeout 30 tail --pid="$1" -f /dev/null
   wait "$1"
 }
 
