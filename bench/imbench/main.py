@@ -19,6 +19,7 @@ from .rows import NULL_FUSE, all_rows
 from .system import Failure
 
 HERE = Path(__file__).resolve().parent.parent
+REAL_TIME = 10  # above nothing that matters; children inherit it
 NEEDED_SPACE = 22 << 30
 PEERS = ("qemu-nbd", "qemu-storage-daemon", "nbdkit", "nbdfuse", "qcowmount", "vmdkmount",
          "ewfmount", "xmount", "fio", "nbdcopy")
@@ -47,6 +48,9 @@ def parse(argv):
     parser.add_argument("--list", action="store_true", help="list the rows and leave")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds (7)")
     parser.add_argument("--seconds", type=int, metavar="S", help="a round's length (5)")
+    parser.add_argument("--real-time", action="store_true",
+                        help="run servers and clients with real-time priority: for machines "
+                        "that do other work meanwhile, which then has to wait")
     parser.add_argument("--imgmount", default=_default_imgmount(), metavar="PATH")
     parser.add_argument("--cache", type=Path, default=_default_cache(), metavar="DIR",
                         help="where the images lie (%(default)s)")
@@ -72,7 +76,8 @@ def _facts(options):
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "rounds": f"{options.rounds} of {options.seconds} seconds"
-                  + (", quick: no figures to quote" if options.quick else ""),
+                  + (", small images" if options.quick else "")
+                  + (", with real-time priority" if options.real_time else ""),
         "imgmount": p.version_of(options.imgmount) or "absent",
     }
     facts.update((name, p.version_of(name) or "absent") for name in PEERS)
@@ -102,6 +107,8 @@ def _leave_on_signals():
 
 def _run(options):
     scale = QUICK if options.quick else FULL
+    if options.real_time:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REAL_TIME))
     options.cache.mkdir(parents=True, exist_ok=True)
     null = _helper("null-fuse.c", ["fuse3"], options.cache)
     null = p.Contender(NULL_FUSE, (null,), p.null_fuse(null), reference=True, exact=False)
