@@ -8,6 +8,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* What was filled, and is not yet on its way to the disk. */
+typedef struct {
+  pthread_mutex_t mutex; /* innermost; guards all below */
+  uint64_t from, to;     /* it lies in here; where there are */
+  uint64_t bytes;
+  bool starting; /* a task is under way */
+} ImFileFilled;
+
 struct ImFile {
   atomic_uint references;
   int fd; /* all below: const once open */
@@ -17,6 +25,7 @@ struct ImFile {
   atomic_ullong written;  /* the end of the highest byte that was ever written to */
   pthread_mutex_t resize; /* one change of the size at a time; innermost, and the one
                            * mutex that covers a system call: a single ftruncate */
+  ImFileFilled filled;
   struct stat st;
   ImCacheMode cache;
   bool writable;

@@ -201,6 +201,7 @@ im_file_take_fd (int fd, const char *path, const ImFileMode *mode, GError **erro
                    .engine = engine};
   atomic_init (&file->references, 1);
   pthread_mutex_init (&file->resize, NULL);
+  pthread_mutex_init (&file->filled.mutex, NULL);
   struct statfs fs;
   file->in_memory = fstatfs (fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
   int access = access_of (mode);

@@ -33,6 +33,7 @@ im_file_unref (ImFile *file)
     close (file->cached_fd);
   im_claims_free (file->claims);
   pthread_mutex_destroy (&file->resize);
+  pthread_mutex_destroy (&file->filled.mutex);
   g_free (file->path);
   g_free (file);
 }

@@ -3,7 +3,7 @@
  * leaves (segments, remote ones) need not have a descriptor.  Thread-safe once open. */
 #pragma once
 
-#include <glib.h>
+#include "base/pool.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -154,6 +154,11 @@ bool im_file_writes_to_memory (const ImFile *file);
 /* True when all LEN bytes were written without waiting for the device; false otherwise,
  * and also on any error, with old and new bytes mixed. */
 bool im_file_pwrite_nowait (ImFile *file, const void *buf, size_t len, uint64_t offset);
+
+/* [AT, AT + LENGTH) was written as a whole, and nobody is likely to write it again soon:
+ * once there is enough of that, a task of POOL has the kernel begin to write it out,
+ * where the cache mode is WRITEBACK.  POOL may be NULL: then not. */
+void im_file_filled (ImFile *file, uint64_t at, uint64_t length, ImPool *pool);
 
 /* Makes [OFFSET, OFFSET + LENGTH), inside im_file_size, read as zeros.  MAY_UNMAP: it may
  * become a hole.  FAST: ENOTSUP where that would mean writing zeros out. */

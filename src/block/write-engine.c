@@ -76,12 +76,13 @@ maps_to_zeros (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flag
 static uint8_t *
 read_old (ImBlock *block, uint64_t offset, uint64_t len, GError **error)
 {
-  g_autofree uint8_t *bytes = g_try_malloc0 (len);
+  g_autofree uint8_t *bytes = g_try_malloc (len);
   if (!bytes) {
     im_set_errno (error, ENOMEM, "%" G_GUINT64_FORMAT " bytes to copy", len);
     return NULL;
   }
   uint64_t inside = offset < block->size ? im_min (len, block->size - offset) : 0;
+  memset (bytes + inside, 0, len - inside);
   if (inside > 0 && !im_block_pread (block, bytes, inside, offset, error))
     return NULL;
   return g_steal_pointer (&bytes);
@@ -144,6 +145,7 @@ fill_encrypted (ImBlock *block, const ImReservation *r, const uint8_t *buf, size
                           block->shared->pool, error))
       return false;
   }
+  im_file_filled (r->file, r->at, r->length, block->shared->pool);
   return true;
 }
 
@@ -160,8 +162,13 @@ fill (ImBlock *block, const ImReservation *r, const uint8_t *buf, size_t len,
     return false;
   uint64_t start = n > 0 ? r->guest : offset;
   iov[n++] = (struct iovec){.iov_base = (void *)buf, .iov_len = len};
-  return carry_over (block, r, end, r->guest + r->length - end, iov, &n, &tail, error) &&
-         im_file_pwritev (r->file, iov, n, r->at + (start - r->guest), false, error);
+  if (!carry_over (block, r, end, r->guest + r->length - end, iov, &n, &tail, error) ||
+      !im_file_pwritev (r->file, iov, n, r->at + (start - r->guest), false, error))
+    return false;
+  /* What was filled in part will be written to again, and go to the disk then. */
+  if (start == r->guest && (tail || end == r->guest + r->length))
+    im_file_filled (r->file, r->at, r->length, block->shared->pool);
+  return true;
 }
 
 /* What is there already. */

@@ -39,7 +39,8 @@ raw_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
 static bool
 raw_pwrite_nowait (ImBlock *block, const void *buf, size_t len, uint64_t offset)
 {
-  return im_file_pwrite_nowait (((Raw *)block)->file, buf, len, offset);
+  Raw *raw = (Raw *)block;
+  return im_file_pwrite_nowait (raw->file, buf, len, raw->start + offset);
 }
 
 static bool

@@ -77,7 +77,7 @@ stop() {
 serve_traced() { # OPTION...
   # The search for leaks cannot work in a traced process.
   export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
-  WRAP=(strace -f -y -qq -o log -e "trace=openat,pread64,preadv,preadv2,pwrite64,pwritev,pwritev2,fdatasync,io_submit,io_uring_enter")
+  WRAP=(strace -f -y -qq -o log -e "trace=openat,pread64,preadv,preadv2,pwrite64,pwritev,pwritev2,fdatasync,sync_file_range,io_submit,io_uring_enter")
   serve --pid-file pid "$@"
 }
 
@@ -177,6 +177,28 @@ unsafe 0 0'
   [ "$(grep -cE 'openat\(.*disk\.img' log)" = 1 ]
   grep -qE 'openat\(.*disk\.img.*O_RDONLY.*O_DIRECT' log
   run ! grep -E 'pwrite|fdatasync' log
+}
+
+@test "engines: new clusters filled as a whole are written out early, and only those" {
+  need strace qemu-img qemu-io
+  strace -qq -o /dev/null true || skip "strace cannot trace here"
+  local mode early
+  while read -r mode early; do
+    rm -f disk.qcow2
+    qemu-img create -q -f qcow2 -o cluster_size=2M disk.qcow2 64M
+    serve_traced --cache="$mode" disk.qcow2
+    for at in $(seq 0 2 30); do # a little of each cluster
+      echo "write ${at}M 4k"
+    done | qemu-io -t writeback -f raw "$URI" >written
+    [ "$(logged sync_file_range)" = 0 ] || { echo "$mode: in part"; return 1; }
+    qemu-io -t writeback -f raw -c 'write 32M 32M' "$URI" >written
+    stop
+    [ "$(logged sync_file_range)" -ge "$early" ] || { echo "$mode: as a whole"; return 1; }
+    [ "$early" -gt 0 ] || run ! grep sync_file_range log
+  done <<<'writeback 1
+writethrough 0
+none 0
+unsafe 0'
 }
 
 @test "engines: a flush is fdatasync but with unsafe, and durable writes have RWF_DSYNC" {

@@ -15,7 +15,12 @@ setup() {
 }
 
 teardown() {
-  [[ -z $SERVER ]] || kill -KILL "$SERVER" 2>/dev/null || true
+  if [[ -n $SERVER ]]; then
+    kill -KILL "$SERVER" 2>/dev/null || true
+    wait "$SERVER" 2>/dev/null || true
+  fi
+  # This waits until the image is let go of, which the next test may want to write.
+  timeout 10 "$IMGMOUNT" --unmount "$D" 2>/dev/null || true
   while umount -l "$D" 2>/dev/null; do :; done
   [[ ! -f $PWD/file ]] || umount -l "$PWD/file" 2>/dev/null || true
 }
