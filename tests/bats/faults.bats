@@ -20,17 +20,17 @@ start_on_broken_disk() { # HOW IMAGE [OPTION...]
   UNDER=()
 }
 
-# Errors reach the client of IMAGE while the RULES hold, and none does afterwards.
+# ERRORs, if any, reach the client of IMAGE while the RULES hold, and none does afterwards.
 survives() { # HOW IMAGE ERROR RULES...
   local how=$1 image=$2 error=$3
   shift 3
   [[ -e $image ]] || make_image "$image"
   start_on_broken_disk "$how" "$PWD/$image" --discard=unmap
   printf '%s\n' "$@" >rules
-  client write "$WHERE" state 1 --seed 1 --errors "$error" >counts
+  client write "$WHERE" state 1 --seed 1 ${error:+--errors "$error"} >counts
   cat counts
-  [[ $error == NONE || $(cat counts) != *" 0 errors" ]]
-  [[ $(wc -l <hit) -gt 10 ]]
+  [[ -z $error || $(cat counts) != *" 0 errors" ]]
+  [[ -s hit ]]
   : >rules
   client write "$WHERE" state 0.5 --seed 2
   stop
@@ -62,10 +62,10 @@ survives() { # HOW IMAGE ERROR RULES...
 }
 
 @test "faults: calls that do a part of their work are gone on with, and nobody notices" {
-  survives nbd plain.qcow2 NONE 'write 2 short' 'read 2 short'
-  survives nbd packed.qcow2 NONE 'write 2 short' 'read 2 short'
-  survives nbd disk.raw NONE 'write 2 short' 'read 2 short'
-  ! has_fuse || survives fuse child.qcow2 NONE 'write 2 short' 'read 2 short'
+  survives nbd plain.qcow2 '' 'write 2 short' 'read 2 short'
+  survives nbd packed.qcow2 '' 'write 2 short' 'read 2 short'
+  survives nbd disk.raw '' 'write 2 short' 'read 2 short'
+  ! has_fuse || survives fuse child.qcow2 '' 'write 2 short' 'read 2 short'
 }
 
 @test "faults: calls that do a part and then fail, and slow ones, amid all the others" {
@@ -86,9 +86,8 @@ forgets_nothing() { # HOW IMAGE
   until [[ -e state.ready ]]; do kill -0 "$worker"; sleep 0.01; done
   sleep 0.5
   echo 'sync 1 EIO' >rules
-  sleep 0.5
-  : >rules
   wait "$worker"
+  : >rules
   cat counts
   [[ $(cat counts) != *" 0 errors" ]]
   # A working disk comes too late.

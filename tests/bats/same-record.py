@@ -12,7 +12,8 @@ import sys
 
 CALL = re.compile(r"^(\w+)\([^<]*<[^>]*>(?:, )?(.*)\) += (-?\d+)")
 READING = {"openat", "preadv", "preadv2", "pread64", "read", "lseek", "fstat", "newfstatat", "fcntl", "close",
-           "fstatfs", "fadvise64", "ioctl", "readlinkat", "statx"}
+           "fstatfs", "fadvise64", "ioctl", "readlinkat", "statx",
+           "sync_file_range"}  # of which nothing is made durable
 
 
 def joined(path):
