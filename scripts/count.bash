@@ -13,7 +13,8 @@ run_meson_tests() {
   local build=$1 log=$1/meson-logs/testlog.junit.xml status=0
   shift
   rm -f "$log"
-  meson test -C "$build" --print-errorlogs "$@" || status=1
+  # A busy machine, and sanitizers, take their time.
+  meson test -C "$build" --print-errorlogs --timeout-multiplier 5 "$@" || status=1
   local all bad not
   all=$(grep -o '<testcase ' "$log" 2>/dev/null | wc -l)
   bad=$(grep -oE '<(failure|error)[ />]' "$log" 2>/dev/null | wc -l)
