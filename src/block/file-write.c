@@ -72,7 +72,7 @@ write_cached (ImFile *file, const ImFileRange *ranges, size_t n, int flags,
 {
   ImIo ios[IM_IO_BATCH];
   for (size_t i = 0; i < n; i++)
-    ios[i] = (ImIo){.fd = file->fd,
+    ios[i] = (ImIo){.fd = flags & RWF_DSYNC ? file->durable_fd : file->fd,
                     .write = true,
                     .flags = flags,
                     .unit = 1,
@@ -274,7 +274,7 @@ write_zeros_out (ImFile *file, uint64_t offset, uint64_t length, GError **error)
     size_t n = (size_t)im_min (length - done, sizeof zeros);
     struct iovec iov = {.iov_base = (void *)zeros, .iov_len = n};
     ImFileRange range = {.iov = &iov, .n = 1, .offset = offset + done};
-    if (!write_ranges (file, &range, 1, false, error))
+    if (!write_ranges (file, &range, 1, im_file_writes_through (file), error))
       return false;
     done += n;
   }
@@ -353,38 +353,4 @@ im_file_discard (ImFile *file, uint64_t offset, uint64_t length, GError **error)
   if (done)
     note_change (file, &change);
   return true;
-}
-
-/* fdatasync, as far as the test lets it be made; the errno otherwise. */
-static int
-sync_data (ImFile *file)
-{
-  ImFileChange change = {.kind = IM_FILE_SYNC};
-  int failure = hooks () ? hooks ()->before (file, &change) : 0;
-  if (failure == 0 && fdatasync (file->fd) < 0)
-    failure = errno;
-  if (failure == 0)
-    note_change (file, &change);
-  return failure;
-}
-
-bool
-im_file_check_synced (ImFile *file, GError **error)
-{
-  int failure = atomic_load (&file->sync_failure);
-  if (failure != 0)
-    im_set_errno (error, failure, "cannot make the writes durable");
-  return failure == 0;
-}
-
-bool
-im_file_sync (ImFile *file, GError **error)
-{
-  if (file->cache == IM_CACHE_UNSAFE)
-    return true;
-  int failure = atomic_load (&file->sync_failure) == 0 ? sync_data (file) : 0;
-  int none = 0;
-  if (failure != 0)
-    atomic_compare_exchange_strong (&file->sync_failure, &none, failure);
-  return im_file_check_synced (file, error);
 }

@@ -116,6 +116,45 @@ forgets_nothing() { # HOW IMAGE
   ! has_fuse || forgets_nothing fuse child.qcow2
 }
 
+# A device that has room for its first MiB, in LOOP.
+make_thin() {
+  [[ $EUID == 0 ]] || skip "needs root"
+  mkdir -p small
+  mount -t tmpfs -o size=2M,huge=never thin small
+  truncate -s 16M small/device
+  fallocate -l 1M -n small/device
+  dd if=/dev/zero of=small/filler bs=4k status=none 2>/dev/null || :
+  LOOP=$(losetup -f --show small/device) || skip "no loop devices"
+}
+
+# The kernel tells a descriptor once of what it could not write out.
+@test "faults: a durable write that is told of lost ones does not hide them from flushes" {
+  make_thin
+  start nbd "$LOOP" -f raw
+  run -0 /usr/bin/python3 - "$WHERE" "$LOOP" 3>&- <<'END'
+import nbd, os, sys
+
+def fails (what):
+    try:
+        what ()
+    except (nbd.Error, OSError) as error:
+        print (error)
+        return True
+
+disk = nbd.NBD ()
+disk.connect_unix (sys.argv[1])
+disk.pwrite (b"A" * 65536, 8 << 20)
+# Somebody else has the kernel write it out, which is told of it separately.
+other = os.open (sys.argv[2], os.O_RDONLY)
+assert fails (lambda: os.fdatasync (other))
+fails (lambda: disk.pwrite (b"B" * 4096, 0, nbd.CMD_FLAG_FUA))
+assert fails (disk.flush), "what was lost was flushed"
+END
+  status=0
+  stop || status=$?
+  [ "$status" -eq 1 ]
+}
+
 # A file system of 20 MiB that another file has filled but for 3 MiB.
 make_small() {
   [[ $EUID == 0 ]] || skip "needs root"

@@ -216,7 +216,7 @@ place_table (Qcow2Image *image, Qcow2Table *t, GError **error)
   pthread_mutex_unlock (&w->mutex);
   if (!ok)
     return false;
-  if (!qcow2_occupy (image, t->at, error)) {
+  if (!qcow2_occupy (image, t->at, qcow2_cluster_size (image), error)) {
     pthread_mutex_lock (&w->mutex);
     im_quarantine_add (&w->quarantine, t->at, qcow2_cluster_size (image), false);
     pthread_mutex_unlock (&w->mutex);
