@@ -406,6 +406,33 @@ PY
   ((SECONDS - started < 20))
 }
 
+@test "nbd-tls: holes are sent as holes, with TLS as without it" {
+  python_with_nbd
+  need qemu-img
+  local image uri
+  truncate -s 96M disk.raw
+  # What is there, and what a few hundred chunks and records add to it.
+  local most=$(($(du --block-size=1 disk.raw | cut -f 1) + 300000))
+  cp disk.raw reference
+  qemu-img convert -f raw -O qcow2 disk.raw disk.qcow2
+  for image in raw qcow2; do
+    mv "disk.$image" served
+    for CREDS in '' "--tls-psk=$PKI/keys/keys.psk"; do
+      uri="nbd+unix:///?socket=%s"
+      [[ -z $CREDS ]] || uri="nbds+unix://alice@/?socket=%s&tls-psk-file=$PKI/keys/keys.psk"
+      # shellcheck disable=SC2086 # none, or one
+      "$IMGMOUNT" --nbd -t -f $image -k "$SOCKET" $CREDS served >server.out 2>server.log 3>&- &
+      SERVER=$!
+      await test -S "$SOCKET"
+      run -0 timeout 100 "$PYTHON" "$BATS_TEST_DIRNAME/nbd-wire.py" "$SOCKET" $((96 << 20)) "$uri" copy
+      end_server
+      cmp copy reference
+      echo "$image $CREDS: $output bytes, at most $most"
+      ((output < most))
+    done
+  done
+}
+
 @test "nbd-tls: contradictions, and what is missing, are said by name" {
   refused() { # PART ARGUMENT...
     local part=$1
