@@ -81,8 +81,8 @@ typedef struct {
   unsigned lonely;      /* jobs in a row that had no company */
   bool was_busy;        /* the reader has just made one of those itself */
   unsigned
-      writes_for_pool;  /* writes that the reader leaves alone, one having been slow */
-  bool ended;           /* no further request will be taken */
+      writes_for_pool; /* writes that the reader leaves alone, one having been slow */
+  bool ended;          /* no further request will be taken */
   ImNbdKnown known;
   atomic_uint failures; /* requests that failed below; any thread */
 } ImNbdTransmission;
@@ -141,8 +141,8 @@ void im_nbd_flush_submit (ImNbdTransmission *t, const ImNbdRequest *request);
 /* Gives a checked request to the pool. */
 void im_nbd_job_submit (ImNbdTransmission *t, const ImNbdRequest *request);
 
-/* Maps [OFFSET, OFFSET + LENGTH) for the reply to REQUEST, which it belongs to; where that
- * may have holes, those of the file beneath raw bytes too. */
+/* Maps [OFFSET, OFFSET + LENGTH) for the reply to REQUEST, which it belongs to; where
+ * that may have holes, those of the file beneath raw bytes too. */
 bool im_nbd_read_map (ImNbdTransmission *t, const ImNbdRequest *request, uint64_t offset,
                       uint64_t length, ImMapFlags flags, ImExtent *extents, size_t n,
                       size_t *ret_n, GError **error);
