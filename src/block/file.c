@@ -85,6 +85,14 @@ im_file_has_holes (const ImFile *file)
 }
 
 bool
+im_file_is_sparse (const ImFile *file)
+{
+  struct stat st;
+  return im_file_has_holes (file) && fstat (file->fd, &st) == 0 &&
+         (uint64_t)st.st_blocks < (uint64_t)st.st_size / 512;
+}
+
+bool
 im_file_writes_through (const ImFile *file)
 {
   return file->cache == IM_CACHE_WRITETHROUGH || file->cache == IM_CACHE_DIRECTSYNC;
