@@ -279,8 +279,9 @@ im_partition_table_find (const ImPartitionTable *table, unsigned number)
 {
   for (guint i = 0; i < table->partitions->len; i++) {
     const ImPartition *p = table->partitions->pdata[i];
-    if (p->number == number)
-      return p->size > 0 ? p : NULL;
+    /* An Atari container has the number of the first one in it. */
+    if (p->number == number && p->size > 0)
+      return p;
   }
   return NULL;
 }
