@@ -16,9 +16,6 @@ enum {
   HANDLE_PASSED_THROUGH, /* the kernel reads the image's file by itself */
 };
 
-/* The kernel's protocol 7.40, which older headers lack. */
-#define OPEN_PASSTHROUGH (1u << 7)
-
 const GString *
 im_fuse_text_of (const struct fuse_file_info *fi)
 {
@@ -31,16 +28,6 @@ reply_open (fuse_req_t req, uint64_t handle, uint32_t flags)
 {
   struct fuse_open_out out = {.fh = handle, .open_flags = flags};
   return fuse_reply_buf (req, (const char *)&out, sizeof out);
-}
-
-/* The file that the kernel knows as BACKING in our place. */
-static void
-reply_open_passed_through (fuse_req_t req, int32_t backing)
-{
-  struct fuse_open_out out = {.fh = HANDLE_PASSED_THROUGH,
-                              .open_flags = OPEN_PASSTHROUGH | FOPEN_NOFLUSH,
-                              .padding = (uint32_t)backing /* backing_id */};
-  fuse_reply_buf (req, (const char *)&out, sizeof out);
 }
 
 static void
@@ -64,12 +51,10 @@ static void
 open_block (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi)
 {
   bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
-  int32_t backing =
-      im_fuse_passthrough_id (im_fuse_server_of (req)->passthrough, node->block->block);
-  if (backing) {
-    reply_open_passed_through (req, backing);
+  ImFuseServer *server = im_fuse_server_of (req);
+  if (im_fuse_passthrough_reply_open (server->passthrough, req, server->session,
+                                      node->block->block, HANDLE_PASSED_THROUGH))
     return;
-  }
   if (writes || (fi->flags & O_DIRECT)) {
     reply_open (req, HANDLE_DIRECT,
                 FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH);

@@ -38,21 +38,17 @@ im_fuse_complain (ImFuseServer *server, const ImNode *node, const GError *error)
 }
 
 static void
-want (struct fuse_conn_info *conn, unsigned capabilities)
-{
-  conn->want |= conn->capable & capabilities;
-}
-
-static void
 op_init (void *userdata, struct fuse_conn_info *conn)
 {
   ImFuseServer *server = userdata;
-  want (conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
-                  FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                  FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA);
-  conn->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
-                            FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_IOCTL_DIR |
-                            FUSE_CAP_WRITEBACK_CACHE);
+  im_libfuse_want (conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
+                             FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+                             FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
+                             FUSE_CAP_EXPLICIT_INVAL_DATA);
+  im_libfuse_refuse (conn, FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
+                               FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_IOCTL_DIR |
+                               FUSE_CAP_WRITEBACK_CACHE);
+  im_fuse_passthrough_init (server->passthrough, conn);
   conn->max_background = BACKGROUND;
   conn->congestion_threshold = BACKGROUND;
   conn->max_write = IM_FUSE_MAX_WRITE;

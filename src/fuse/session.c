@@ -62,8 +62,7 @@ static ssize_t
 write_reply (int fd, struct iovec *iov, int n, void *userdata)
 {
   ImFuseServer *server = userdata;
-  if (server->passthrough)
-    im_fuse_passthrough_amend (server->passthrough, iov, n);
+  im_fuse_passthrough_amend (server->passthrough, iov, n);
   return im_fuse_channel_writev (iov, n);
 }
 
@@ -72,7 +71,7 @@ read_request (int fd, void *buf, size_t length, void *userdata)
 {
   ImFuseServer *server = userdata;
   ssize_t got = im_fuse_channel_read (buf, length);
-  if (server->passthrough && got > 0)
+  if (got > 0)
     im_fuse_passthrough_see (server->passthrough, buf, (size_t)got);
   return got;
 }
@@ -371,8 +370,7 @@ im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), void *d
   }
   im_fuse_mount_raise_read_ahead (&session->mount);
   if (session->server.passthrough)
-    im_fuse_passthrough_start (session->server.passthrough,
-                               fuse_session_fd (session->fuse));
+    im_fuse_passthrough_start (session->server.passthrough);
   unsigned n = prepare_workers (session);
   g_autofree Worker *workers = g_new0 (Worker, n);
   n = start_workers (session, workers, n, error);
