@@ -11,10 +11,15 @@ setup() {
   cd "$BATS_TEST_TMPDIR"
   D=$PWD/mnt
   mkdir "$D"
-  SERVER=
+  SERVER= LOOPS=()
 }
 
 teardown() {
+  local loop
+  for loop in ${LOOPS[@]+"${LOOPS[@]}"}; do
+    umount -l "$loop" 2>/dev/null || true
+    losetup -d "$loop" 2>/dev/null || true
+  done
   if [[ -n $SERVER ]]; then
     kill -KILL "$SERVER" 2>/dev/null || true
     wait "$SERVER" 2>/dev/null || true
@@ -36,6 +41,18 @@ serve() {
     sleep 0.01
   done
   return 1
+}
+
+# LOOP: a device above a file, until loop_down or the end of the test.
+loop_up() { # [OPTION...] FILE
+  LOOP=$(losetup -f --show "$@") || skip "no loop devices"
+  LOOPS+=("$LOOP")
+}
+
+# Detaches them all, which may be the mount's last users.
+loop_down() {
+  losetup -d "${LOOPS[@]}"
+  LOOPS=()
 }
 
 # By the table: a mount whose server is stuck must not hang the test.
