@@ -166,8 +166,13 @@ changes_rights (const ImFuseTree *tree, const ImNode *node, const struct stat *a
          ((to_set & FUSE_SET_ATTR_GID) && attr->st_gid != tree->set->image.st_gid);
 }
 
-/* A size is accepted without effect, as a block device does; so are times, which copying
- * programs set. */
+/* What only a disk takes. */
+#define SIZE_AND_TIMES                                                                   \
+  (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |                      \
+   FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW)
+
+/* A disk's size is accepted without effect, as a block device does; so are its times,
+ * which copying programs set.  Anybody's rights may be set to what they are. */
 static void
 op_setattr (fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
             struct fuse_file_info *fi)
@@ -176,7 +181,8 @@ op_setattr (fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
   const ImFuseTree *tree = im_fuse_server_of (req)->tree;
   if (!node)
     fuse_reply_err (req, ENOENT);
-  else if (node->kind != IM_NODE_BLOCK || changes_rights (tree, node, attr, to_set))
+  else if (changes_rights (tree, node, attr, to_set) ||
+           (node->kind != IM_NODE_BLOCK && (to_set & SIZE_AND_TIMES)))
     fuse_reply_err (req, EPERM);
   else
     im_fuse_reply_stat (req, node, NULL);

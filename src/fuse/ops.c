@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "fuse/channel.h"
 #include <errno.h>
+#include <unistd.h>
 
 /* Seconds for which the kernel believes an answer: what never changes, and what may. */
 #define FOREVER (365.0 * 86400)
@@ -112,6 +113,24 @@ op_getattr (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     return;
   }
   im_fuse_reply_stat (req, node, fi);
+}
+
+/* Where the kernel checks no modes by itself: a mount for its owner alone, who may do
+ * with the image whatever its file allowed him when it was opened. */
+static void
+op_access (fuse_req_t req, fuse_ino_t ino, int mask)
+{
+  const ImFuseTree *tree = im_fuse_server_of (req)->tree;
+  const ImNode *node = im_fuse_node_of (req, ino);
+  if (!node)
+    fuse_reply_err (req, ENOENT);
+  else if ((mask & W_OK) && tree->set->read_only)
+    fuse_reply_err (req, EROFS);
+  else if (((mask & W_OK) && node->kind != IM_NODE_BLOCK) ||
+           ((mask & X_OK) && node->kind != IM_NODE_DIRECTORY))
+    fuse_reply_err (req, EACCES);
+  else
+    fuse_reply_err (req, 0);
 }
 
 static void
@@ -236,6 +255,7 @@ im_fuse_ops_fill (struct fuse_lowlevel_ops *ops)
   ops->init = op_init;
   ops->lookup = op_lookup;
   ops->getattr = op_getattr;
+  ops->access = op_access;
   ops->readlink = op_readlink;
   ops->opendir = op_opendir;
   ops->readdir = op_readdir;

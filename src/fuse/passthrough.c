@@ -34,7 +34,8 @@ whole_file (ImBlock *disk)
 }
 
 /* FD's file once more, through a mount of its own that nobody sees, which takes no writes
- * and keeps no access times.  -1 and errno. */
+ * and keeps no access times.  -1 and errno, also where its file system has no O_DIRECT:
+ * who reads the disk so is then to be served by us. */
 static int
 open_privately (int fd)
 {
@@ -48,7 +49,7 @@ open_privately (int fd)
   int again = -1;
   if (mount_setattr (tree, "", AT_EMPTY_PATH, &attr, sizeof attr) == 0) {
     g_autofree char *path = g_strdup_printf ("/proc/self/fd/%d", tree);
-    again = open (path, O_RDONLY | O_CLOEXEC | O_NOATIME);
+    again = open (path, O_RDONLY | O_CLOEXEC | O_NOATIME | O_DIRECT);
   }
   int failed = errno;
   close (tree);
