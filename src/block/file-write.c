@@ -266,6 +266,16 @@ is_unsupported (int errnum)
          errnum == EINVAL || errnum == ENOTTY;
 }
 
+bool
+im_file_reserve (ImFile *file, uint64_t offset, uint64_t length, GError **error)
+{
+  if (fallocate_range (file, 0, offset, length) || is_unsupported (errno))
+    return true;
+  im_set_errno (error, errno, "cannot reserve space at offset %" G_GUINT64_FORMAT,
+                offset);
+  return false;
+}
+
 static bool
 write_zeros_out (ImFile *file, uint64_t offset, uint64_t length, GError **error)
 {
@@ -290,20 +300,32 @@ is_out_of_space (int errnum)
   return errnum == ENOSPC || errnum == EDQUOT;
 }
 
+/* 0 where the kernel made the range zeros by MODE, else why not. */
+static int
+zero_by (ImFile *file, int mode, uint64_t offset, uint64_t length)
+{
+  return fallocate_range (file, mode, offset, length) ? 0 : errno;
+}
+
 static bool
 zero_range (ImFile *file, uint64_t offset, uint64_t length, bool may_unmap, bool fast,
             GError **error)
 {
-  if (length == 0 ||
-      (may_unmap && fallocate_range (file, FALLOC_FL_PUNCH_HOLE, offset, length)) ||
-      fallocate_range (file, FALLOC_FL_ZERO_RANGE, offset, length))
+  if (length == 0)
     return true;
-  if (!is_out_of_space (errno) && (!is_unsupported (errno) || fast)) {
-    im_set_errno (error, is_unsupported (errno) ? ENOTSUP : errno,
-                  "cannot zero at offset %" G_GUINT64_FORMAT, offset);
-    return false;
-  }
-  return write_zeros_out (file, offset, length, error);
+  int punching =
+      may_unmap ? zero_by (file, FALLOC_FL_PUNCH_HOLE, offset, length) : ENOTSUP;
+  if (punching == 0)
+    return true;
+  int zeroing = zero_by (file, FALLOC_FL_ZERO_RANGE, offset, length);
+  if (zeroing == 0)
+    return true;
+  bool dropped = is_out_of_space (punching) || is_out_of_space (zeroing);
+  if (dropped || (is_unsupported (zeroing) && !fast))
+    return write_zeros_out (file, offset, length, error);
+  im_set_errno (error, is_unsupported (zeroing) ? ENOTSUP : zeroing,
+                "cannot zero at offset %" G_GUINT64_FORMAT, offset);
+  return false;
 }
 
 bool

@@ -183,6 +183,47 @@ fills_up() { # HOW IMAGE
   rm -f "small/$2" small/parent.raw
 }
 
+# What a commit writes has its space by then.
+@test "faults: a disk that is full: what was answered can be flushed" {
+  local image=small/over.qcow2
+  make_small
+  head -c 1M /dev/urandom >parent.raw
+  start nbd parent.raw -f raw --overlay "$image"
+  run -0 /usr/bin/python3 - "$WHERE" small/filler 3>&- <<'END'
+import nbd, os, sys
+
+disk = nbd.NBD ()
+disk.connect_unix (sys.argv[1])
+filler = os.open (sys.argv[2], os.O_RDWR | os.O_CREAT)
+room = os.statvfs ("small")
+os.posix_fallocate (filler, 0, room.f_bavail * room.f_frsize - 300_000)
+written = 0
+try:
+    while True:
+        disk.pwrite (bytes ([written + 1]) * 65536, written * 65536)
+        written += 1
+except nbd.Error as error:
+    print (error)
+try:
+    while True:
+        os.pwrite (filler, bytes (1024), os.fstat (filler).st_size)
+except OSError as error:
+    print (error)
+assert written > 0
+disk.flush ()
+open ("written", "w").write (str (written))
+END
+  stop
+  qemu-img convert -O raw "$image" left.raw
+  run -0 /usr/bin/python3 - left.raw <<'END'
+import sys
+
+written = int (open ("written").read ())
+left = open (sys.argv[1], "rb").read ()
+assert left[:written * 65536] == b"".join (bytes ([i + 1]) * 65536 for i in range (written))
+END
+}
+
 @test "faults: a disk that fills up: ENOSPC, and all goes on once there is room" {
   make_small
   fills_up nbd plain.qcow2

@@ -134,7 +134,7 @@ qcow2_add_block_locked (Qcow2Image *image, uint64_t index, uint64_t at)
   Qcow2Writer *w = image->writer;
   Qcow2Counts *counts = new_counts (image, at);
 
-  counts->state.fresh = true;
+  counts->state.fresh = counts->has_space = true;
   qcow2_dirty_locked (&counts->state, w->dirty_blocks, counts, 0,
                       (size_t)qcow2_cluster_size (image));
   w->blocks[index] = counts;
@@ -208,6 +208,26 @@ qcow2_occupy (Qcow2Image *image, uint64_t at, uint64_t length, GError **error)
          im_file_write_zeroes (image->file, at, length, false, false, error);
 }
 
+/* Space for block INDEX, which may lie in a hole, before counts are raised there.
+ * Releases the mutex meanwhile; the caller looks again. */
+static bool
+make_space_locked (Qcow2Image *image, uint64_t index, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t at = w->refcounts[index] & QCOW2_REFCOUNT_OFFSET_MASK;
+  bool ok;
+
+  if (!qcow2_loading_begin_locked (w, QCOW2_LOADING_COUNTS (index)))
+    return true;
+  pthread_mutex_unlock (&w->mutex);
+  ok = im_file_reserve (image->file, at, qcow2_cluster_size (image), error);
+  pthread_mutex_lock (&w->mutex);
+  qcow2_loading_end_locked (w, QCOW2_LOADING_COUNTS (index));
+  if (ok && w->blocks[index])
+    w->blocks[index]->has_space = true;
+  return ok;
+}
+
 /* A new block INDEX, in the first cluster that it counts from the cursor on, unless that
  * is in use, and the cursor moves on.  Releases the mutex meanwhile, in which nobody can
  * be given a cluster that the block counts. */
@@ -216,13 +236,15 @@ begin_block_locked (Qcow2Image *image, uint64_t index, GError **error)
 {
   Qcow2Writer *w = image->writer;
   uint64_t cluster = w->cursor, at = cluster << image->geometry.cluster_bits;
+  uint64_t entry_at = w->refcount_at + index * 8;
   bool ok = true;
 
   if (qcow2_held_get (&w->held, cluster) == QCOW2_HELD_NOT) {
     if (!qcow2_loading_begin_locked (w, QCOW2_LOADING_COUNTS (index)))
       return true;
     pthread_mutex_unlock (&w->mutex);
-    ok = qcow2_occupy (image, at, qcow2_cluster_size (image), error);
+    ok = qcow2_occupy (image, at, qcow2_cluster_size (image), error) &&
+         im_file_reserve (image->file, entry_at, 8, error);
     pthread_mutex_lock (&w->mutex);
     qcow2_loading_end_locked (w, QCOW2_LOADING_COUNTS (index));
   }
@@ -279,9 +301,10 @@ qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
       return false;
     if (w->cursor != cursor)
       continue;
-    if (counts)
+    if (counts && counts->has_space)
       take_run_locked (image, counts, wanted, &first, &n);
-    else if (!begin_block_locked (image, index, error))
+    else if (counts ? !make_space_locked (image, index, error)
+                    : !begin_block_locked (image, index, error))
       return false;
   }
   *ret_zeroed = first >= w->zero_from;

@@ -70,6 +70,7 @@ struct Qcow2Table {
 typedef struct {
   uint64_t at;
   Qcow2Dirty state;
+  bool has_space;  /* the disk below has set some aside for all of it */
   uint8_t bytes[]; /* as in the file */
 } Qcow2Counts;
 
