@@ -374,6 +374,17 @@ PY
   end_server
 }
 
+@test "nbd-tls: every wrong request has its error, and the connection goes on" {
+  need python3
+  truncate -s 8G disk.raw
+  serve_certificates server,verify-peer=off
+  timeout 200 python3 "$BATS_TEST_DIRNAME/nbd-wrong.py" "$PORT" writable
+  end_server
+  serve_certificates server,verify-peer=off -r
+  timeout 200 python3 "$BATS_TEST_DIRNAME/nbd-wrong.py" "$PORT" read-only
+  end_server
+}
+
 @test "nbd-tls: a random mix of changes reads back" {
   python_with_nbd
   serve --discard unmap
