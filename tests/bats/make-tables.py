@@ -183,4 +183,5 @@ def main():
             file.write(disk.bytes)
 
 
-main()
+if __name__ == "__main__":
+    main()
