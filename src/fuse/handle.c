@@ -120,13 +120,41 @@ read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
     return;
   }
   size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
-  void *buffer = im_fuse_channel_buffer ();
+  void *buffer = im_fuse_buffer (req);
   if (fetch_block (block, buffer, length, offset, &error)) {
     fuse_reply_buf (req, buffer, length);
     return;
   }
   im_fuse_complain (im_fuse_server_of (req), node, error);
   fuse_reply_err (req, im_error_to_errno (error));
+}
+
+/* A read past the page cache has an owner, whichever the handle. */
+static void
+note_read (ImNode *node, const struct fuse_file_info *fi)
+{
+  if (fi->fh == HANDLE_CACHED || fi->lock_owner == 0)
+    im_fuse_pages_fill (&node->pages);
+}
+
+bool
+im_fuse_read_at_once (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                      const struct fuse_file_info *fi)
+{
+  ImNode *node = im_fuse_node_of (req, ino);
+  if (!node || node->kind != IM_NODE_BLOCK || off < 0)
+    return false;
+  ImBlock *block = node->block->block;
+  uint64_t offset = (uint64_t)off;
+  if (offset >= block->size)
+    return false;
+  size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
+  void *buffer = im_fuse_buffer (req);
+  note_read (node, fi);
+  if (!im_block_pread_nowait (block, buffer, length, offset))
+    return false;
+  fuse_reply_buf (req, buffer, length);
+  return true;
 }
 
 static void
@@ -141,9 +169,7 @@ op_read (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     size_t at = (size_t)im_min ((uint64_t)off, text->len);
     fuse_reply_buf (req, text->str + at, im_min (size, text->len - at));
   } else {
-    /* A read past the page cache has an owner, whichever the handle. */
-    if (fi->fh == HANDLE_CACHED || fi->lock_owner == 0)
-      im_fuse_pages_fill (&node->pages);
+    note_read (node, fi);
     read_block (req, node, size, (uint64_t)off);
   }
 }
