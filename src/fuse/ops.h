@@ -23,8 +23,8 @@ typedef struct {
 ImFuseServer *im_fuse_server_of (fuse_req_t req);
 /* NULL: no such inode. */
 ImNode *im_fuse_node_of (fuse_req_t req, fuse_ino_t ino);
-/* The text that was rendered when a text was opened. */
-const GString *im_fuse_text_of (const struct fuse_file_info *fi);
+/* Of what was rendered when NODE, a text, was opened. */
+size_t im_fuse_text_length (ImNode *node, const struct fuse_file_info *fi);
 
 /* Answers with NODE's attributes.  FI may be NULL. */
 void im_fuse_reply_stat (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi);
