@@ -16,10 +16,29 @@ enum {
   HANDLE_PASSED_THROUGH, /* the kernel reads the image's file by itself */
 };
 
-const GString *
-im_fuse_text_of (const struct fuse_file_info *fi)
+/* A handle's text goes from thread to thread, from the open to the reads to the release,
+ * in an order that the kernel keeps, but of which neither C nor a sanitizer knows: so
+ * each use of a node's texts comes after all earlier ones by its counter. */
+static GString *
+take_text (ImNode *node, const struct fuse_file_info *fi)
 {
-  return (const GString *)(uintptr_t)fi->fh;
+  atomic_fetch_add (&node->uses, 1);
+  return (GString *)(uintptr_t)fi->fh;
+}
+
+/* Before the answer, after which there may be another use. */
+static void
+put_text (ImNode *node)
+{
+  atomic_fetch_add (&node->uses, 1);
+}
+
+size_t
+im_fuse_text_length (ImNode *node, const struct fuse_file_info *fi)
+{
+  size_t length = take_text (node, fi)->len;
+  put_text (node);
+  return length;
 }
 
 /* libfuse's own reply knows fewer flags than kernels do. */
@@ -31,7 +50,7 @@ reply_open (fuse_req_t req, uint64_t handle, uint32_t flags)
 }
 
 static void
-open_text (fuse_req_t req, const ImNode *node)
+open_text (fuse_req_t req, ImNode *node)
 {
   im_fuse_channel_will_wait ();
   g_autofree char *text = node->text->render (node->text->data);
@@ -40,6 +59,7 @@ open_text (fuse_req_t req, const ImNode *node)
     return;
   }
   GString *rendered = g_string_new (text);
+  put_text (node);
   /* Direct: the size may differ from what the kernel has been told. */
   if (reply_open (req, (uintptr_t)rendered, FOPEN_DIRECT_IO | FOPEN_NOFLUSH) == -ENOENT)
     g_string_free (rendered, TRUE);
@@ -88,7 +108,7 @@ op_release (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
   ImNode *node = im_fuse_node_of (req, ino);
   if (node && node->kind == IM_NODE_TEXT)
-    g_string_free ((GString *)(uintptr_t)fi->fh, TRUE);
+    g_string_free (take_text (node, fi), TRUE);
   else if (node && fi->fh == HANDLE_CACHED)
     im_fuse_pages_close (&node->pages);
   fuse_reply_err (req, 0);
@@ -158,6 +178,19 @@ im_fuse_read_at_once (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 }
 
 static void
+read_text (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi, size_t size,
+           uint64_t offset)
+{
+  const GString *text = take_text (node, fi);
+  char *buffer = im_fuse_buffer (req);
+  size_t at = (size_t)im_min (offset, text->len);
+  size_t length = im_min (im_min (size, IM_FUSE_MAX_READ), text->len - at);
+  memcpy (buffer, text->str + at, length);
+  put_text (node);
+  fuse_reply_buf (req, buffer, length);
+}
+
+static void
 op_read (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
          struct fuse_file_info *fi)
 {
@@ -165,9 +198,7 @@ op_read (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
   if (!node || off < 0) {
     fuse_reply_err (req, EINVAL);
   } else if (node->kind == IM_NODE_TEXT) {
-    const GString *text = im_fuse_text_of (fi);
-    size_t at = (size_t)im_min ((uint64_t)off, text->len);
-    fuse_reply_buf (req, text->str + at, im_min (size, text->len - at));
+    read_text (req, node, fi, size, (uint64_t)off);
   } else {
     note_read (node, fi);
     read_block (req, node, size, (uint64_t)off);
@@ -209,6 +240,15 @@ seek_block (fuse_req_t req, const ImNode *node, uint64_t offset, bool hole)
 }
 
 static void
+seek_text (fuse_req_t req, size_t length, uint64_t offset, bool hole)
+{
+  if (offset >= length)
+    fuse_reply_err (req, ENXIO);
+  else
+    fuse_reply_lseek (req, (off_t)(hole ? length : offset));
+}
+
+static void
 op_lseek (fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
           struct fuse_file_info *fi)
 {
@@ -219,10 +259,8 @@ op_lseek (fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
     fuse_reply_err (req, ENXIO);
   else if (node->kind == IM_NODE_BLOCK)
     seek_block (req, node, (uint64_t)off, whence == SEEK_HOLE);
-  else if ((uint64_t)off >= im_fuse_text_of (fi)->len)
-    fuse_reply_err (req, ENXIO);
   else
-    fuse_reply_lseek (req, whence == SEEK_HOLE ? (off_t)im_fuse_text_of (fi)->len : off);
+    seek_text (req, im_fuse_text_length (node, fi), (uint64_t)off, whence == SEEK_HOLE);
 }
 
 void

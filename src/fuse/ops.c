@@ -108,7 +108,7 @@ im_fuse_reply_stat (fuse_req_t req, ImNode *node, const struct fuse_file_info *f
   struct stat st;
   stat_node (im_fuse_server_of (req), node, &st);
   if (node->kind == IM_NODE_TEXT && fi)
-    st.st_size = (off_t)im_fuse_text_of (fi)->len;
+    st.st_size = (off_t)im_fuse_text_length (node, fi);
   fuse_reply_attr (req, &st, attr_timeout (im_fuse_server_of (req), node));
 }
 

@@ -25,8 +25,8 @@ typedef struct {
 ImFuseServer *im_fuse_server_of (fuse_req_t req);
 /* NULL: no such inode. */
 ImNode *im_fuse_node_of (fuse_req_t req, fuse_ino_t ino);
-/* The text that was rendered when a text was opened. */
-const GString *im_fuse_text_of (const struct fuse_file_info *fi);
+/* Of what was rendered when NODE, a text, was opened. */
+size_t im_fuse_text_length (ImNode *node, const struct fuse_file_info *fi);
 
 /* Page-aligned memory of IM_FUSE_MAX_READ bytes, from which REQ is answered. */
 void *im_fuse_buffer (fuse_req_t req);
