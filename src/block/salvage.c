@@ -10,7 +10,11 @@
 #include "base/bytes.h"
 #include "base/error.h"
 
-enum { EXTENTS = 32, SECTOR = 512 };
+enum {
+  EXTENTS = 32,
+  MAPS_MAX = 64, /* to find out how far damage goes that was met */
+  SECTOR = 512,
+};
 
 /* One such read. */
 typedef struct {
@@ -74,19 +78,30 @@ is_same (const ImExtent *a, const ImExtent *b)
 }
 
 /* Notes what [OFFSET, END) of the block has of the same entry or chunk as EXTENT, of
- * which the read may have asked for a part. */
+ * which the read may have asked for a part; bounded, since what goes on and on is noted
+ * as it is read. */
 static void
-note_all_of (Salvage *s, const ImExtent *extent, uint64_t offset, uint64_t end,
+note_all_of (const Salvage *s, const ImExtent *extent, uint64_t offset, uint64_t end,
              const char *reason)
 {
   ImExtent found[EXTENTS];
-  size_t n = 0;
-  if (im_block_map (s->block, offset, end - offset, IM_MAP_WHERE, found, EXTENTS, &n,
-                    NULL))
-    for (size_t i = 0; i < n; i++)
-      if (is_same (&found[i], extent))
-        note (s, found[i].offset, found[i].length, reason);
-  note (s, extent->offset, extent->length, reason);
+  size_t n;
+  bool beyond = false, noted = false;
+  for (unsigned i = 0; i < MAPS_MAX && offset < end && !beyond; i++) {
+    if (!im_block_map (s->block, offset, end - offset, IM_MAP_WHERE, found, EXTENTS, &n,
+                       NULL))
+      break;
+    for (size_t k = 0; k < n; k++) {
+      bool same = is_same (&found[k], extent);
+      noted |= same;
+      if (same)
+        note (s, found[k].offset, found[k].length, reason);
+      beyond = !same && found[k].offset >= extent->offset + extent->length;
+      offset = found[k].offset + found[k].length;
+    }
+  }
+  if (!noted)
+    note (s, extent->offset, extent->length, reason);
 }
 
 /* All that EXTENT's entry or chunk stands for is lost. */
@@ -100,7 +115,9 @@ note_lost (Salvage *s, const ImExtent *extent, const GError *failure)
     uint64_t length = im_min (extent->chunk.plain, s->block->size - start);
     note_all_of (s, extent, start, start + length, reason);
   } else {
-    note_all_of (s, extent, extent->offset, s->block->size, reason);
+    /* Entries stand for clusters, at least. */
+    uint64_t before = im_min (extent->offset, s->block->preferred);
+    note_all_of (s, extent, extent->offset - before, s->block->size, reason);
   }
 }
 
