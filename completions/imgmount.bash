@@ -24,6 +24,10 @@ _imgmount() {
       mapfile -t COMPREPLY < <(compgen -W 'off on unmap' -- "$current")
       return
       ;;
+    --damage)
+      mapfile -t COMPREPLY < <(compgen -W 'eio zero' -- "$current")
+      return
+      ;;
     --sector-size)
       mapfile -t COMPREPLY < <(compgen -W '512 1024 2048 4096' -- "$current")
       return
@@ -61,7 +65,7 @@ _imgmount() {
     mapfile -t COMPREPLY < <(compgen -W '
       --nbd --list --info --extract --verify --unmount --help --version
       --format --read-only --partition --offset --size --sector-size --snapshot --overlay --load-snapshot --backing
-      --force-share --object --image-opts --cache --nocache --aio --discard --detect-zeroes --metadata-cache
+      --force-share --damage --object --image-opts --cache --nocache --aio --discard --detect-zeroes --metadata-cache
       --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose
       --port --bind --socket --shared --persistent --connect --disconnect --ioctl --timeout --block-size
       --export-name --description --allocation-depth --bitmap --run --exit-with-parent --selinux-label --trace --fork --pid-file

@@ -43,3 +43,23 @@ im_error_to_errno (const GError *error)
   }
   return EIO;
 }
+
+bool
+im_error_is_damage (const GError *error)
+{
+  if (error->domain == IM_ERROR)
+    return error->code == IM_ERROR_CORRUPT;
+  if (error->domain != IM_ERRNO)
+    return false;
+  switch (error->code) {
+  case EIO:
+  case ENODATA:   /* a medium error, past the page cache */
+  case EILSEQ:    /* a wrong checksum there */
+  case EREMOTEIO: /* a target's, likewise */
+  case EBADMSG:   /* a file system's wrong checksum */
+  case EUCLEAN:   /* a file system that contradicts itself */
+    return true;
+  default:
+    return false;
+  }
+}

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <glib.h>
+#include <stdbool.h>
 
 /* Errors of content and of usage. */
 #define IM_ERROR (im_error_quark ())
@@ -29,3 +30,7 @@ void im_set_errno (GError **error, int errnum, const char *format, ...)
 
 /* The errno that stands for ERROR in a FUSE or NBD reply; positive. */
 int im_error_to_errno (const GError *error);
+
+/* Does ERROR tell of bytes that are bad, or that a medium does not give, rather than of
+ * something that may be another time: memory, a lock, a wrong request? */
+bool im_error_is_damage (const GError *error);

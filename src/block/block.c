@@ -17,6 +17,9 @@ im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBlock *pa
   block->writable = false;
   block->encrypted = false;
   block->read_only_because = NULL;
+  block->damage = NULL;
+  block->damage_start = 0;
+  block->fills_damage = false;
   block->policy = (ImWritePolicy){0};
   block->guard = NULL;
   block->parent = parent;
@@ -30,6 +33,12 @@ void
 im_block_set_file (ImBlock *block, ImFile *file)
 {
   block->file = im_file_ref (file);
+}
+
+void
+im_block_note_damage (ImBlock *block, ImDamage *damage)
+{
+  block->damage = damage;
 }
 
 ImBlock *
@@ -134,13 +143,33 @@ push_runs (ExtentList *list, const ImExtent *extent)
   return true;
 }
 
+/* What a medium does not tell the driver: of one cluster, as of the next it may again. */
+static ImExtent
+unreadable_place (const ImBlock *block, uint64_t offset, uint64_t length)
+{
+  return (ImExtent){.offset = offset,
+                    .length =
+                        im_min (length, block->preferred - offset % block->preferred),
+                    .kind = IM_EXTENT_DAMAGED,
+                    .allocated = true,
+                    .unread = true,
+                    .reason = "where it is in the image cannot be read"};
+}
+
 /* The driver's answer, held against its contract. */
 static bool
 ask_driver (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
             ImExtent *extents, size_t n, size_t *ret_n, GError **error)
 {
-  if (!block->ops->map (block, offset, length, flags, extents, n, ret_n, error))
-    return false;
+  g_autoptr (GError) failure = NULL;
+  if (!block->ops->map (block, offset, length, flags, extents, n, ret_n, &failure)) {
+    if (!im_error_is_damage (failure)) {
+      g_propagate_error (error, g_steal_pointer (&failure));
+      return false;
+    }
+    extents[0] = unreadable_place (block, offset, length);
+    *ret_n = 1;
+  }
   uint64_t at = offset;
   bool sound = *ret_n >= 1 && *ret_n <= n;
   for (size_t i = 0; sound && i < *ret_n; i++) {
@@ -225,6 +254,14 @@ resolve_step (MapRequest *request, ImBlock *top, uint64_t *at, uint64_t end,
   }
 }
 
+/* What cannot be read takes long to find out: the caller may want to give up. */
+static bool
+ends_unread (const ExtentList *list)
+{
+  return list->n > 0 && list->extents[list->n - 1].kind == IM_EXTENT_DAMAGED &&
+         list->extents[list->n - 1].unread;
+}
+
 /* im_block_map within an operation, of a range that was checked. */
 static bool
 map_range (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
@@ -233,7 +270,7 @@ map_range (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
   MapRequest request = {.flags = flags, .list = {.extents = extents, .max = n}};
   uint64_t at = offset, end = offset + length;
   bool full = false;
-  while (at < end && !full) {
+  while (at < end && !full && !ends_unread (&request.list)) {
     g_autoptr (GError) failure = NULL;
     if (resolve_step (&request, block, &at, end, &full, &failure))
       continue;

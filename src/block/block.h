@@ -7,7 +7,7 @@
  *                        ├── ZERO ────► memset
  *                        ├── FILE ────► im_file_preadv ──► crypt, where there is one
  *                        ├── CHUNK ───► chunk engine ──► codec
- *                        └── DAMAGED ─► error
+ *                        └── DAMAGED ─► error, or zeros (block/salvage.h)
  *
  * A driver answers one question, map.  The functions here own the contract: they check
  * every range before a driver sees it and every answer after, and no other code does.
@@ -15,6 +15,7 @@
 #pragma once
 
 #include "block/chunk.h"
+#include "block/damage.h"
 #include "block/file.h"
 #include "block/table-cache.h"
 #include "block/transform.h"
@@ -28,7 +29,7 @@ typedef enum {
   IM_EXTENT_FILE,    /* these very bytes of a file, which may be encrypted */
   IM_EXTENT_CHUNK,   /* in a compressed chunk; one extent is within one chunk */
   IM_EXTENT_PARENT,  /* a driver's answer only: ask the parent, at the same offset */
-  IM_EXTENT_DAMAGED, /* the table entry makes no sense */
+  IM_EXTENT_DAMAGED, /* the table entry makes no sense, or cannot be read */
 } ImExtentKind;
 
 /* Where one run of a block's bytes is. */
@@ -44,7 +45,7 @@ typedef struct {
   bool own;     /* FILE: nothing else shares these bytes, they may be overwritten */
   ImFile *file; /* FILE: borrowed from the block */
   uint64_t at;  /* FILE: offset of the first byte in it.  CHUNK: see chunk.
-                 * DAMAGED: where in the image the bad entry is */
+                 * DAMAGED: where in the image the bad entry is; 0: not known */
   /* FILE: NULL, or how these bytes become plain; borrowed from the block.  Who hands out
    * the file's bytes as they are looks here first. */
   const ImTransform *crypt;
@@ -52,7 +53,8 @@ typedef struct {
   ImChunkRef chunk;   /* CHUNK */
   uint32_t within;    /* CHUNK: the first byte's place among the plain ones */
   const char *reason; /* DAMAGED: static text, "not aligned to the cluster size" */
-  uint64_t entry;     /* DAMAGED: the entry's value */
+  uint64_t entry;     /* DAMAGED: the entry's value, */
+  bool unread;        /* unless it could not be read */
 } ImExtent;
 
 typedef enum {
@@ -101,10 +103,14 @@ typedef struct {
   /* The caller promises: LENGTH ≥ 1, [OFFSET, OFFSET + LENGTH) lies in the disk, N ≥ 1.
    * The driver promises: on success 1 ≤ *ret_n ≤ N extents, the first beginning at
    * OFFSET, each the next's neighbour, none past OFFSET + LENGTH; they may cover less
-   * than all.  A bad table entry is a DAMAGED extent; failure is for tables that could
-   * not be read.  Every field that the kind gives a meaning is set, depth 0. */
+   * than all.  A bad table entry is a DAMAGED extent, and so is one that the medium does
+   * not give; where it is not known which those are, a failure is taken for one cluster
+   * of them.  Every field that the kind gives a meaning is set, depth 0. */
   bool (*map) (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
                ImExtent *extents, size_t n, size_t *ret_n, GError **error);
+  /* The I-th file, from 0, that the image consists of beside the one it was opened by;
+   * borrowed, NULL behind the last.  NULL: there is none. */
+  ImFile *(*further_file) (ImBlock *block, unsigned i);
   /* Facts of this image alone for --info: a floating or full a{sv}, keys in kebab-case;
    * sizes and counts as "t" or "u", addresses as "s" in hex.  NULL: nothing to tell. */
   GVariant *(*describe) (ImBlock *block);
@@ -164,6 +170,10 @@ struct ImBlock {
   const ImResources *shared; /* borrowed */
   ImFile *file;              /* a reference: what it was opened from, for reports; NULL:
                               * nothing, as with slices.  Set once, by im_block_set_file */
+  ImDamage *damage;          /* borrowed, outlives the block: where damage that reads meet
+                              * is noted; NULL: nowhere.  Set by im_block_note_damage */
+  uint64_t damage_start;     /* the block's first byte, there */
+  bool fills_damage;         /* reads as im_slice_new_filled says */
   ImWritePolicy policy;      /* all off.  Set once, by whoever opened it */
   ImWriteGuard guard;        /* NULL: none.  Set once, by whoever opened it */
   atomic_uint references;
@@ -191,9 +201,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImBlock, im_block_unref)
 bool im_block_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
                    ImExtent *extents, size_t n, size_t *ret_n, GError **error);
 
-/* Reads exactly LEN bytes.  Outside the disk is IM_ERROR_RANGE. */
+/* Reads exactly LEN bytes.  Outside the disk is IM_ERROR_RANGE; damage an error for which
+ * im_error_is_damage holds, unless the block fills it. */
 bool im_block_pread (ImBlock *block, void *buf, size_t len, uint64_t offset,
                      GError **error);
+
+/* The same; where it fails, *RET_DONE bytes that lie before the damage have been read. */
+bool im_block_pread_part (ImBlock *block, void *buf, size_t len, uint64_t offset,
+                          size_t *ret_done, GError **error);
 
 /* True when BUF was filled without waiting for a device, a decoder or a lock; otherwise
  * BUF is undefined, nothing is said, and im_block_pread tells. */
@@ -222,6 +237,16 @@ bool im_block_flush (ImBlock *block, GError **error);
 /* A slice [OFFSET, OFFSET + SIZE) of BASE as a disk of its own.  Takes its own reference.
  * IM_ERROR_RANGE where it is not inside. */
 ImBlock *im_slice_new (ImBlock *base, uint64_t offset, uint64_t size, GError **error);
+
+/* All of BASE, its reads having zeros in the place of damage: of what its tables do not
+ * tell or tell wrongly, of chunks that do not decode, of sectors that cannot be read.
+ * Maps still say DAMAGED.  Changes go to BASE, and what they have to copy is read there:
+ * so damage is never copied as if it were zeros. */
+ImBlock *im_slice_new_filled (ImBlock *base);
+
+/* From now on damage that reads of BLOCK meet is noted in DAMAGE, and also that of reads
+ * of slices that are made of it later.  Once, before anybody else sees it. */
+void im_block_note_damage (ImBlock *block, ImDamage *damage);
 
 /* Two extents describe one run: neighbours, same kind, same place continued. */
 bool im_extent_continues (const ImExtent *first, const ImExtent *second);

@@ -104,6 +104,12 @@ im_file_is_direct (const ImFile *file)
   return file->block > 0;
 }
 
+uint32_t
+im_file_unit (const ImFile *file)
+{
+  return im_file_is_direct (file) ? file->block : 1;
+}
+
 void
 im_file_set_io_error (const ImFile *file, const ImIo *io, GError **error)
 {

@@ -125,6 +125,9 @@ void im_file_find_run (ImFile *file, uint64_t offset, uint64_t len, bool *ret_da
 /* Is every write durable when it returns? */
 bool im_file_writes_through (const ImFile *file);
 
+/* Of what size its reads are, by themselves: the blocks of direct I/O, else 1. */
+uint32_t im_file_unit (const ImFile *file);
+
 /* Is the page cache passed by, so that every transfer waits for the device? */
 bool im_file_is_direct (const ImFile *file);
 

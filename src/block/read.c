@@ -6,6 +6,7 @@
 #include "block/crypt-io.h"
 #include "block/operation.h"
 #include "block/read-ahead.h"
+#include "block/salvage.h"
 
 #include <errno.h>
 
@@ -35,11 +36,13 @@ target (const Batch *batch, const ImExtent *extent)
 static void
 set_damage (const ImExtent *extent, GError **error)
 {
-  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
-               "damaged at disk offset %" G_GUINT64_FORMAT
-               ": table entry at 0x%" G_GINT64_MODIFIER "x is 0x%" G_GINT64_MODIFIER
-               "x: %s",
-               extent->offset, extent->at, extent->entry, extent->reason);
+  g_set_error_literal (error, IM_ERROR, IM_ERROR_CORRUPT, extent->reason);
+  if (extent->at != 0 && !extent->unread)
+    g_prefix_error (
+        error, "table entry at 0x%" G_GINT64_MODIFIER "x is 0x%" G_GINT64_MODIFIER "x: ",
+        extent->at, extent->entry);
+  else if (extent->at != 0)
+    g_prefix_error (error, "table entry at 0x%" G_GINT64_MODIFIER "x: ", extent->at);
 }
 
 /* Is there something to be read of it?  Not where it was but parts of sectors. */
@@ -245,17 +248,61 @@ read_range (ImBlock *block, void *buf, size_t len, uint64_t offset, bool *met_ch
 }
 
 bool
-im_block_pread (ImBlock *block, void *buf, size_t len, uint64_t offset, GError **error)
+im_read_extent (ImBlock *block, const ImExtent *extent, uint8_t *to, GError **error)
+{
+  ImExtent one = *extent; /* decryption cuts at it */
+  bool met_chunks = false;
+  Batch batch = {.buf = to,
+                 .base = extent->offset,
+                 .extents = &one,
+                 .n = 1,
+                 .pool = block->shared ? block->shared->pool : NULL,
+                 .writable = block->writable};
+  return fill_zeros (&batch, error) && read_files (&batch, error) &&
+         read_chunks (block, &batch, &met_chunks, error);
+}
+
+/* Says where on the disk the read came upon damage. */
+static bool
+read_damaged (ImBlock *block, void *buf, size_t len, uint64_t offset, size_t *ret_done,
+              GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  if (im_salvage_read (block, buf, len, offset, ret_done, &failure))
+    return true;
+  if (im_error_is_damage (failure))
+    g_prefix_error (&failure, "damaged at disk offset %" G_GUINT64_FORMAT ": ",
+                    block->damage_start + offset + *ret_done);
+  g_propagate_error (error, g_steal_pointer (&failure));
+  return false;
+}
+
+bool
+im_block_pread_part (ImBlock *block, void *buf, size_t len, uint64_t offset,
+                     size_t *ret_done, GError **error)
 {
   bool met_chunks = false;
+  g_autoptr (GError) failure = NULL;
+  *ret_done = 0;
   if (block->writable)
     im_operation_begin ();
-  bool ok = read_range (block, buf, len, offset, &met_chunks, error);
+  bool ok = read_range (block, buf, len, offset, &met_chunks, &failure);
+  if (!ok && im_error_is_damage (failure))
+    ok = read_damaged (block, buf, len, offset, ret_done, error);
+  else if (!ok)
+    g_propagate_error (error, g_steal_pointer (&failure));
   if (block->writable)
     im_operation_end ();
   if (ok && met_chunks)
     im_read_ahead_note (block, offset, len);
   return ok;
+}
+
+bool
+im_block_pread (ImBlock *block, void *buf, size_t len, uint64_t offset, GError **error)
+{
+  size_t done;
+  return im_block_pread_part (block, buf, len, offset, &done, error);
 }
 
 /* The bytes of EXTENT, as they are in its file. */

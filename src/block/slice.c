@@ -144,7 +144,18 @@ im_slice_new (ImBlock *base, uint64_t offset, uint64_t size, GError **error)
   slice->block.preferred = base->preferred;
   slice->block.writable = base->writable;
   slice->block.policy.pass_discards = true; /* the base decides */
+  slice->block.damage = base->damage;
+  slice->block.damage_start = base->damage_start + offset;
+  slice->block.fills_damage = base->fills_damage;
   slice->base = im_block_ref (base);
   slice->start = offset;
   return &slice->block;
+}
+
+ImBlock *
+im_slice_new_filled (ImBlock *base)
+{
+  ImBlock *slice = im_slice_new (base, 0, base->size, NULL);
+  slice->fills_damage = true;
+  return slice;
 }

@@ -126,9 +126,28 @@ write_provenance (const Extraction *e, const ImExtracted *extracted, GError **er
       .digest_names = (const char *const *)e->digests,
       .digests = (const char *const *)texts->pdata,
   };
-  g_autofree char *text = im_report_provenance_json (
-      e->pipeline->image, e->pipeline->table, &provenance, error);
+  g_autofree char *text =
+      im_report_provenance_json (&e->pipeline->report, &provenance, error);
   return text && im_target_write_text (e->provenance, e->options->force, text, error);
+}
+
+/* The ranges have been logged as they were found. */
+static void
+warn_of_damage (const Extraction *e)
+{
+  uint64_t bytes, unlisted;
+  g_autoptr (GArray) ranges = im_damage_list (e->pipeline->damage, e->source->offset,
+                                              e->source->block->size, &unlisted);
+  bytes = unlisted;
+  for (guint i = 0; i < ranges->len; i++)
+    bytes += g_array_index (ranges, ImDamageRange, i).length;
+  if (bytes == 0)
+    return;
+  im_log_warning ("%s: damaged: %" G_GUINT64_FORMAT
+                  " bytes in %s%u range%s are zeros%s%s",
+                  e->options->output, bytes, unlisted ? "more than " : "", ranges->len,
+                  ranges->len == 1 ? "" : "s", e->provenance ? ", listed in " : "",
+                  e->provenance ? e->provenance : "");
 }
 
 static bool
@@ -142,6 +161,7 @@ extract (Extraction *e, GError **error)
   if (!im_extract (e->source->block, &options, &extracted, error))
     return false;
   print_digests (e, &extracted);
+  warn_of_damage (e);
   return !e->provenance || write_provenance (e, &extracted, error);
 }
 

@@ -56,8 +56,7 @@ im_form_info (const ImOptions *options)
   g_autoptr (ImPipeline) pipeline = im_pipeline_open (options, &error);
   if (!pipeline)
     return im_form_fail (options->image, error);
-  g_autofree char *text =
-      options->json ? im_report_info_json (pipeline->image, pipeline->table, &error)
-                    : im_report_info (pipeline->image);
+  g_autofree char *text = options->json ? im_report_info_json (&pipeline->report, &error)
+                                        : im_report_info (pipeline->image);
   return print (options, text, error);
 }

@@ -90,6 +90,17 @@ set_backing (ImOptions *options, const char *value, GError **error)
   return true;
 }
 
+static bool
+set_damage (ImOptions *options, const char *value, GError **error)
+{
+  options->zero_damage = strcmp (value, "zero") == 0;
+  if (options->zero_damage || strcmp (value, "eio") == 0)
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "-o damage: '%s' is none of eio, zero",
+               value);
+  return false;
+}
+
 static const struct {
   const char *word;
   bool takes_value;
@@ -107,6 +118,7 @@ static const struct {
     {"snapshot", false, set_temporary},
     {"overlay", true, set_overlay},
     {"backing", true, set_backing},
+    {"damage", true, set_damage},
 };
 
 static bool

@@ -38,6 +38,12 @@ static const ImOptionChoice detect_zeroes_choices[] = {
     {NULL, 0},
 };
 
+static const ImOptionChoice damage_choices[] = {
+    {"eio", false},
+    {"zero", true},
+    {NULL, 0},
+};
+
 const ImOptionEntry im_option_table[] = {
     {.name = "nbd",
      .kind = IM_OPTION_FORM,
@@ -148,6 +154,13 @@ const ImOptionEntry im_option_table[] = {
      FIELD (force_share),
      .forms = OPENING,
      .help = "read although another process writes; take no lock"},
+    {.name = "damage",
+     .kind = IM_OPTION_CHOICE,
+     FIELD (zero_damage),
+     .choices = damage_choices,
+     .forms = OPENING,
+     .argument = "HOW",
+     .help = "what damaged places read as: eio (an error) or zero; default eio"},
     {.name = "object",
      .kind = IM_OPTION_OBJECT,
      FIELD (objects),

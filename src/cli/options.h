@@ -36,9 +36,10 @@ typedef struct {
   const char *overlay;   /* --overlay: writes go there */
   const char *backing;   /* --backing, unparsed */
   bool force_share;
-  GPtrArray *objects;  /* --object; of ImObject; owned */
-  bool image_opts;     /* IMAGE was KEY=VALUE,…; `image` is the file it names then */
-  ImNodeOptions *node; /* what it said, or NULL; owned */
+  uint64_t zero_damage; /* --damage: 0: eio, 1: zero */
+  GPtrArray *objects;   /* --object; of ImObject; owned */
+  bool image_opts;      /* IMAGE was KEY=VALUE,…; `image` is the file it names then */
+  ImNodeOptions *node;  /* what it said, or NULL; owned */
   uint64_t metadata_cache, chunk_cache;
   const char *log;
   uint64_t cache;         /* ImCacheMode */

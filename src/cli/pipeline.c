@@ -6,7 +6,6 @@
 #include "base/parse.h"
 #include "cli/keyring.h"
 #include "partition/gaps.h"
-#include "report/report.h"
 
 /* -l: ID_OR_NAME, or snapshot.id=…,snapshot.name=….  The parts live in *RET_PARTS. */
 static bool
@@ -145,34 +144,80 @@ open_image (ImPipeline *pipeline, const ImOptions *options, GError **error)
 }
 
 /* The disk of the image, or the slice that --offset and --size make of it. */
-static bool
-choose_disk (ImPipeline *pipeline, const ImOptions *options, GError **error)
+static ImBlock *
+choose_disk (const ImPipeline *pipeline, const ImOptions *options, GError **error)
 {
   ImBlock *whole = pipeline->image->disk;
-  if (options->offset == 0 && options->size == 0) {
-    pipeline->disk = im_block_ref (whole);
-    return true;
-  }
+  if (options->offset == 0 && options->size == 0)
+    return im_block_ref (whole);
   if (options->offset > whole->size) {
     g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
                  "--offset: %" G_GUINT64_FORMAT
                  " is past the end of the disk (%" G_GUINT64_FORMAT " bytes)",
                  options->offset, whole->size);
-    return false;
+    return NULL;
   }
   uint64_t size = options->size ? options->size : whole->size - options->offset;
-  pipeline->disk = im_slice_new (whole, options->offset, size, error);
-  return pipeline->disk != NULL;
+  return im_slice_new (whole, options->offset, size, error);
+}
+
+/* With --damage=zero nobody gets an error, so this is where it is said. */
+static void
+log_damage (void *data, uint64_t offset, uint64_t length, const char *reason)
+{
+  const ImPipeline *pipeline = data;
+  const char *path = pipeline->image->path;
+  if (reason)
+    im_log_warning ("%s: damaged: %" G_GUINT64_FORMAT
+                    " bytes at disk offset %" G_GUINT64_FORMAT " read as zeros: %s",
+                    path, length, offset, reason);
+  else
+    im_log_warning ("%s: more damage than %u ranges: the rest is not logged", path,
+                    IM_DAMAGE_MAX);
+}
+
+/* Finds the disk and its table.  The table is read with errors where there is damage,
+ * whatever is handed out in its place: zeros there would look like an empty one. */
+static bool
+find_disk (ImPipeline *pipeline, const ImOptions *options, GError **error)
+{
+  g_autoptr (ImBlock) disk = choose_disk (pipeline, options, error);
+  if (!disk)
+    return false;
+  pipeline->damage = im_damage_new (options->zero_damage ? log_damage : NULL, pipeline);
+  im_block_note_damage (disk, pipeline->damage);
+  pipeline->table = im_partition_table_read (disk, (uint32_t)options->sector_size);
+  pipeline->disk =
+      options->zero_damage ? im_slice_new_filled (disk) : im_block_ref (disk);
+  return true;
+}
+
+/* Why nothing can be written; NULL where it can. */
+static const char *
+read_only_because (const ImPipeline *pipeline, const ImOptions *options)
+{
+  if (im_block_is_writable (pipeline->disk))
+    return NULL;
+  if (pipeline->image->read_only_because)
+    return pipeline->image->read_only_because;
+  if (!serves (options))
+    return "it was opened to look at it";
+  return options->read_only ? "--read-only" : "--load-snapshot";
 }
 
 ImPipeline *
 im_pipeline_open (const ImOptions *options, GError **error)
 {
   g_autoptr (ImPipeline) pipeline = g_new0 (ImPipeline, 1);
-  if (!open_image (pipeline, options, error) || !choose_disk (pipeline, options, error))
+  if (!open_image (pipeline, options, error) || !find_disk (pipeline, options, error))
     return NULL;
-  pipeline->table =
-      im_partition_table_read (pipeline->disk, (uint32_t)options->sector_size);
+  pipeline->report =
+      (ImReport){.image = pipeline->image,
+                 .table = pipeline->table,
+                 .disk = pipeline->disk,
+                 .disk_offset = options->offset,
+                 .read_only_because = read_only_because (pipeline, options),
+                 .damage = pipeline->damage};
   return g_steal_pointer (&pipeline);
 }
 
@@ -186,6 +231,7 @@ im_pipeline_free (ImPipeline *pipeline)
   im_block_unref (pipeline->disk);
   im_image_free (pipeline->image);
   im_resources_free (pipeline->shared);
+  im_damage_free (pipeline->damage);
   g_free (pipeline);
 }
 
@@ -284,7 +330,7 @@ render_info (void *data)
 {
   const ImPipeline *pipeline = data;
   g_autoptr (GError) error = NULL;
-  char *text = im_report_info_json (pipeline->image, pipeline->table, &error);
+  char *text = im_report_info_json (&pipeline->report, &error);
   if (!text)
     im_log_warning ("info.json: %s", error->message);
   return text ? text : g_strdup ("");

@@ -5,13 +5,16 @@
 #include "cli/options.h"
 #include "export/export.h"
 #include "partition/partition.h"
+#include "report/report.h"
 
 /* All that one run holds open; freed in the right order. */
 typedef struct {
   ImResources *shared;
   ImImage *image;
-  ImBlock *disk;           /* what is looked at for a table: the image's, or a slice */
+  ImBlock *disk;           /* what is handed out: the image's, or a slice */
   ImPartitionTable *table; /* of disk */
+  ImDamage *damage;        /* what reads of disk have met */
+  ImReport report;         /* all this, to be told of */
   ImExportSet *set;        /* NULL until im_pipeline_build_exports */
 } ImPipeline;
 

@@ -118,7 +118,8 @@ op_release (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 #define SMALL_READ (64u << 10)
 
 static bool
-fetch_block (ImBlock *block, void *buffer, size_t length, uint64_t offset, GError **error)
+fetch_block (ImBlock *block, void *buffer, size_t length, uint64_t offset,
+             size_t *ret_done, GError **error)
 {
   if (im_fuse_channel_dares ()) {
     if (im_block_pread_nowait (block, buffer, length, offset))
@@ -127,13 +128,17 @@ fetch_block (ImBlock *block, void *buffer, size_t length, uint64_t offset, GErro
       im_fuse_channel_doubt ();
   }
   im_fuse_channel_will_wait ();
-  return im_block_pread (block, buffer, length, offset, error);
+  return im_block_pread_part (block, buffer, length, offset, ret_done, error);
 }
 
+/* DIRECT: past the page cache, where a read may end before damage, as on a disk.  In the
+ * page cache the kernel would take that for the file's end; there it asks again, page by
+ * page. */
 static void
-read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
+read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset, bool direct)
 {
   ImBlock *block = node->block->block;
+  size_t done = 0;
   g_autoptr (GError) error = NULL;
   if (offset >= block->size) {
     fuse_reply_buf (req, NULL, 0);
@@ -141,8 +146,12 @@ read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
   }
   size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
   void *buffer = im_fuse_buffer (req);
-  if (fetch_block (block, buffer, length, offset, &error)) {
+  if (fetch_block (block, buffer, length, offset, &done, &error)) {
     fuse_reply_buf (req, buffer, length);
+    return;
+  }
+  if (direct && done > 0) {
+    fuse_reply_buf (req, buffer, done);
     return;
   }
   im_fuse_complain (im_fuse_server_of (req), node, error);
@@ -150,10 +159,16 @@ read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
 }
 
 /* A read past the page cache has an owner, whichever the handle. */
+static bool
+goes_past_pages (const struct fuse_file_info *fi)
+{
+  return fi->fh != HANDLE_CACHED && fi->lock_owner != 0;
+}
+
 static void
 note_read (ImNode *node, const struct fuse_file_info *fi)
 {
-  if (fi->fh == HANDLE_CACHED || fi->lock_owner == 0)
+  if (!goes_past_pages (fi))
     im_fuse_pages_fill (&node->pages);
 }
 
@@ -201,7 +216,7 @@ op_read (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     read_text (req, node, fi, size, (uint64_t)off);
   } else {
     note_read (node, fi);
-    read_block (req, node, size, (uint64_t)off);
+    read_block (req, node, size, (uint64_t)off, goes_past_pages (fi));
   }
 }
 

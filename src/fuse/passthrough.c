@@ -24,7 +24,8 @@ whole_file (ImBlock *disk)
 {
   ImExtent extent;
   size_t n;
-  if (disk->size == 0 ||
+  /* What the kernel cannot read it would say itself. */
+  if (disk->size == 0 || disk->fills_damage ||
       !im_block_map (disk, 0, disk->size, IM_MAP_WHERE, &extent, 1, &n, NULL))
     return NULL;
   bool whole = extent.kind == IM_EXTENT_FILE && extent.stable && !extent.crypt &&

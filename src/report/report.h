@@ -19,9 +19,18 @@ char *im_report_list_json (const ImImage *image, const ImPartitionTable *table,
                            GError **error);
 /* --info, for people. */
 char *im_report_info (const ImImage *image);
-/* --info --json and info.json: partitions included.  TABLE may be NULL. */
-char *im_report_info_json (const ImImage *image, const ImPartitionTable *table,
-                           GError **error);
+/* All that info.json tells of; borrowed. */
+typedef struct {
+  const ImImage *image;
+  const ImPartitionTable *table; /* may be NULL */
+  const ImBlock *disk;           /* what is handed out: the image's, or a slice of it */
+  uint64_t disk_offset;          /* of its first byte, on the image's disk */
+  const char *read_only_because; /* NULL: it is writable */
+  ImDamage *damage;              /* of disk; NULL: nobody looks for any */
+} ImReport;
+
+/* --info --json and info.json: partitions included. */
+char *im_report_info_json (const ImReport *report, GError **error);
 
 /* What was copied out of an image; strings borrowed. */
 typedef struct {
@@ -33,8 +42,8 @@ typedef struct {
 } ImProvenance;
 
 /* The text for FILE.json. */
-char *im_report_provenance_json (const ImImage *image, const ImPartitionTable *table,
-                                 const ImProvenance *provenance, GError **error);
+char *im_report_provenance_json (const ImReport *report, const ImProvenance *provenance,
+                                 GError **error);
 
 /* True in a build with json-glib; without it the JSON functions fail and say so. */
 bool im_report_has_json (void);

@@ -3,10 +3,12 @@
  * part of their work, or take long.
  *
  *   FAULT_FILE   the file
- *   FAULT_RULES  a file of lines "CALL EVERY WHAT", read anew at each call, so that a
- * test can change it.  One call in EVERY is hit. CALL: read write zero size sync WHAT: an
- * errno's name, EIO ENOSPC EDQUOT; short; or delay, of a few ms FAULT_LOG    gets a line
- * for each call that was hit
+ *   FAULT_RULES  a file of lines, read anew at each call, so that a test can change it
+ *   FAULT_LOG    gets a line for each call that was hit
+ *
+ * A line is "CALL EVERY WHAT": one call in EVERY is hit.  CALL: read write zero size
+ * sync. WHAT: an errno's name, EIO ENOSPC EDQUOT; short; or delay, of a few ms.  Or it is
+ * "bad OFFSET LENGTH": no read that touches these bytes succeeds.
  *
  * A call that fails moves no byte; a short one moves about half, a whole number of
  * sectors. */
@@ -136,6 +138,25 @@ shorten (const struct iovec *iov, int *count, struct iovec *parts)
   *count = n;
 }
 
+/* Does the read of LEN bytes at OFFSET touch a place that is bad? */
+static bool
+is_bad (int fd, off_t offset, size_t len)
+{
+  char rules[RULES_MAX], *rest = rules, *line;
+  long long from, n;
+
+  if (!is_the_file (fd))
+    return false;
+  read_rules (rules);
+  while ((line = strsep (&rest, "\n")))
+    if (sscanf (line, "bad %lld %lld", &from, &n) == 2 && offset < from + n &&
+        offset + (off_t)len > from) {
+      note ("read", "bad");
+      return true;
+    }
+  return false;
+}
+
 typedef ssize_t Vectored (int, const struct iovec *, int, off_t, int);
 
 static ssize_t
@@ -145,9 +166,16 @@ vectored (const char *call, const char *name, int fd, const struct iovec *iov, i
   Vectored *real = (Vectored *)dlsym (RTLD_NEXT, name);
   struct iovec parts[PARTS_MAX];
   Fault fault = draw (call, fd);
+  size_t total = 0;
 
   if (fault.error)
     return -1;
+  for (int i = 0; i < count; i++)
+    total += iov[i].iov_len;
+  if (strcmp (call, "read") == 0 && is_bad (fd, offset, total)) {
+    errno = EIO;
+    return -1;
+  }
   if (!fault.is_short)
     return real (fd, iov, count, offset, flags);
   shorten (iov, &count, parts);

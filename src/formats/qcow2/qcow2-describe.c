@@ -194,3 +194,11 @@ qcow2_describe (ImBlock *block)
   add_features (&facts, "autoclear-features", e, QCOW2_FEATURE_AUTOCLEAR, h->autoclear);
   return g_variant_builder_end (&facts);
 }
+
+ImFile *
+qcow2_further_file (ImBlock *block, unsigned i)
+{
+  const Qcow2Image *image = (Qcow2Image *)block;
+
+  return i == 0 && image->data != image->file ? image->data : NULL;
+}

@@ -38,6 +38,7 @@ typedef struct {
 bool qcow2_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
                 ImExtent *extents, size_t n, size_t *ret_n, GError **error);
 GVariant *qcow2_describe (ImBlock *block);
+ImFile *qcow2_further_file (ImBlock *block, unsigned i);
 bool qcow2_looks_beneath (ImBlock *block);
 bool qcow2_check (ImBlock *block, const ImCheckSink *sink, GError **error);
 

@@ -11,6 +11,9 @@
 /* Words of an L2 table fetched at once; on the stack. */
 #define MAP_BATCH 128u
 
+/* Words of an L2 table that a medium loses together. */
+#define SECTOR_WORDS 64u
+
 /* One call of map under way. */
 typedef struct {
   Qcow2Image *image;
@@ -140,6 +143,19 @@ add_damaged (Walk *w, uint64_t stop, const char *reason, uint64_t entry_at,
   e->entry = entry;
 }
 
+/* The same where nobody knows the entry's value. */
+static void
+add_unread (Walk *w, uint64_t stop, const char *reason, uint64_t entry_at)
+{
+  ImExtent *e = add (w, stop, IM_EXTENT_DAMAGED);
+
+  if (!e)
+    return;
+  e->reason = reason;
+  e->at = entry_at;
+  e->unread = true;
+}
+
 /* An entry of the L2 table at TABLE, as read. */
 typedef struct {
   const uint64_t *words;
@@ -213,8 +229,8 @@ walk_cut_off (Walk *w, uint64_t table, uint64_t index)
                   << g->cluster_bits;
 
   w->entries--;
-  add_damaged (w, im_min (w->end, stop), "L2 entry is past the end of the file",
-               table + index * g->entry_words * 8, 0);
+  add_unread (w, im_min (w->end, stop), "L2 entry is past the end of the file",
+              table + index * g->entry_words * 8);
 }
 
 /* The COUNT entries in WORDS, which are those from word FIRST on of the L2 table at
@@ -237,6 +253,30 @@ walk_entries (Walk *w, const uint64_t *words, uint64_t count, uint64_t table,
   }
 }
 
+/* At most COUNT entries from INDEX on of the L2 table at TABLE, of whose slice the medium
+ * gives not all: those of one sector. */
+static void
+walk_sector (Walk *w, uint64_t table, uint64_t index, uint64_t count)
+{
+  const Qcow2Geometry *g = &w->geometry;
+  uint64_t words[SECTOR_WORDS], first = index * g->entry_words;
+  uint64_t stop;
+
+  count = im_min (count, (SECTOR_WORDS - first % SECTOR_WORDS) / g->entry_words);
+  stop = ((w->at >> g->cluster_bits) + count) << g->cluster_bits;
+  if (!im_file_pread (w->image->file, words, (size_t)count * g->entry_words * 8,
+                      table + first * 8, NULL)) {
+    w->entries--;
+    add_unread (w, im_min (w->end, stop), "L2 entry cannot be read", table + first * 8);
+    return;
+  }
+  if (qcow2_table_in_memory (w->image, w->at >> (g->cluster_bits + g->l2_bits)))
+    return; /* as in walk_l2 */
+  for (uint64_t i = 0; i < count * g->entry_words; i++)
+    words[i] = im_get_be64 (&words[i]);
+  walk_entries (w, words, count, table, first);
+}
+
 /* As many entries as one batch has: of the L2 table at TABLE, or of MEMORY, which is that
  * table with what has changed in it. */
 static bool
@@ -250,6 +290,7 @@ walk_l2 (Walk *w, uint64_t table, const Qcow2Table *memory, GError **error)
   uint64_t wanted = ((w->end - 1) >> g->cluster_bits) - (w->at >> g->cluster_bits) + 1;
   size_t room = im_min (MAP_BATCH, im_table_cache_span (first, table_words));
   uint64_t count = im_min (im_min (wanted, w->entries), room / g->entry_words);
+  g_autoptr (GError) failure = NULL;
 
   if (memory) {
     qcow2_table_read (memory, g->entry_words, first, (size_t)count * g->entry_words,
@@ -264,8 +305,14 @@ walk_l2 (Walk *w, uint64_t table, const Qcow2Table *memory, GError **error)
   }
   if (!im_table_cache_read_be64 (w->image->block.shared->tables, w->image->file, table,
                                  table_words, first, (size_t)count * g->entry_words,
-                                 (w->flags & IM_MAP_NOWAIT) != 0, words, error))
+                                 (w->flags & IM_MAP_NOWAIT) != 0, words, &failure)) {
+    if (im_error_is_damage (failure)) {
+      walk_sector (w, table, index, count);
+      return true;
+    }
+    g_propagate_error (error, g_steal_pointer (&failure));
     return false;
+  }
   /* Should the table have come into memory meanwhile, a commit may have been writing just
    * what was read, and half of an entry be old: once more. */
   if (qcow2_table_in_memory (w->image, w->at >> (g->cluster_bits + g->l2_bits)))

@@ -45,6 +45,7 @@ qcow2_free (ImBlock *block)
 static const ImBlockOps qcow2_ops = {
     .name = "qcow2",
     .map = qcow2_map,
+    .further_file = qcow2_further_file,
     .describe = qcow2_describe,
     .looks_beneath = qcow2_looks_beneath,
     .check = qcow2_check,

@@ -57,7 +57,7 @@ cut (const ImExtent *extent, uint64_t from, uint64_t to)
   ImExtent part = *extent;
   uint64_t skipped = from > extent->offset ? from - extent->offset : 0;
   part.offset += skipped;
-  part.at += skipped;
+  part.at += part.kind == IM_EXTENT_DAMAGED ? 0 : skipped;
   part.crypt_at += skipped;
   part.within += (uint32_t)skipped;
   part.length = im_min (extent->offset + extent->length, to) - part.offset;

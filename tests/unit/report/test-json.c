@@ -152,7 +152,8 @@ test_info (void)
   ImImage image = test_image ("top", disk);
   image.disk = chain;
   image.file = file;
-  g_autofree char *text = im_report_info_json (&image, NULL, &error);
+  ImReport report = {.image = &image, .disk = chain};
+  g_autofree char *text = im_report_info_json (&report, &error);
   g_assert_no_error (error);
   g_autoptr (JsonNode) root = parse (text);
   JsonObject *info = json_node_get_object (root);

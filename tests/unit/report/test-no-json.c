@@ -10,11 +10,12 @@ test_it_is_said (void)
   g_autoptr (ImPartitionTable) table = test_disk_table (disk, 0);
   g_autoptr (GError) list = NULL, info = NULL;
   ImImage image = test_image ("x", disk);
+  ImReport report = {.image = &image};
   g_assert_false (im_report_has_json ());
   g_assert_null (im_report_list_json (&image, table, &list));
   g_assert_error (list, IM_ERROR, IM_ERROR_UNSUPPORTED);
   g_assert_cmpstr (list->message, ==, "built without json-glib");
-  g_assert_null (im_report_info_json (&image, NULL, &info));
+  g_assert_null (im_report_info_json (&report, &info));
   g_assert_error (info, IM_ERROR, IM_ERROR_UNSUPPORTED);
 }
 
