@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* --list and --info as JSON.  docs/JSON.md says what each key means; a key that has been
- * published keeps its meaning. */
+/* --list, --info and --status as JSON.  docs/JSON.md says what each key means; a key that
+ * has been published keeps its meaning. */
 #include "base/error.h"
 #include "config.h"
 #include "report/report.h"
@@ -296,6 +296,44 @@ im_report_provenance_json (const ImImage *image, const ImPartitionTable *table,
   return finish (json);
 }
 
+/* WHERE: what the place is called; nobody knows the image or the process: null. */
+static void
+add_served (JsonBuilder *json, const char *where, const ImServed *served)
+{
+  json_builder_begin_object (json);
+  add_string (json, where, served->where);
+  add_string (json, "image", served->image);
+  add_boolean (json, "read-only", served->read_only);
+  add_number (json, "user", served->user);
+  if (served->pid)
+    add_number (json, "pid", (uint64_t)served->pid);
+  else
+    add_string (json, "pid", NULL);
+  add_string (json, "state", im_word_of_state (served->state));
+  json_builder_end_object (json);
+}
+
+static void
+add_all_served (JsonBuilder *json, const char *key, const char *where,
+                const GPtrArray *list)
+{
+  json_builder_set_member_name (json, key);
+  json_builder_begin_array (json);
+  for (guint i = 0; i < list->len; i++)
+    add_served (json, where, list->pdata[i]);
+  json_builder_end_array (json);
+}
+
+char *
+im_report_status_json (const GPtrArray *mounts, const GPtrArray *devices, GError **error)
+{
+  g_autoptr (JsonBuilder) json = json_builder_new ();
+  json_builder_begin_object (json);
+  add_all_served (json, "mounts", "mountpoint", mounts);
+  add_all_served (json, "devices", "device", devices);
+  return finish (json);
+}
+
 bool
 im_report_has_json (void)
 {
@@ -326,6 +364,12 @@ im_report_info_json (const ImImage *image, const ImPartitionTable *table, GError
 char *
 im_report_provenance_json (const ImImage *image, const ImPartitionTable *table,
                            const ImProvenance *provenance, GError **error)
+{
+  return fail (error);
+}
+
+char *
+im_report_status_json (const GPtrArray *mounts, const GPtrArray *devices, GError **error)
 {
   return fail (error);
 }

@@ -5,8 +5,8 @@
  *   FAULT_FILE   the file
  *   FAULT_RULES  a file of lines "CALL EVERY WHAT", read anew at each call, so that a
  * test can change it.  One call in EVERY is hit. CALL: read write zero size sync WHAT: an
- * errno's name, EIO ENOSPC EDQUOT; short; or delay, of a few ms FAULT_LOG    gets a line
- * for each call that was hit
+ * errno's name, EIO ENOSPC EDQUOT; short; delay, of a few ms; or stall, until no rule
+ * says so any more FAULT_LOG    gets a line for each call that was hit
  *
  * A call that fails moves no byte; a short one moves about half, a whole number of
  * sectors. */
@@ -76,6 +76,17 @@ note (const char *call, const char *what)
 }
 
 static void
+wait_for_stalls (const struct timespec *pause)
+{
+  char rules[RULES_MAX];
+
+  do {
+    nanosleep (pause, NULL);
+    read_rules (rules);
+  } while (strstr (rules, "stall"));
+}
+
+static void
 carry_out (const char *call, const char *what, Fault *ret)
 {
   const struct timespec delay = {.tv_nsec = DELAY_MS * 1000000L};
@@ -83,6 +94,8 @@ carry_out (const char *call, const char *what, Fault *ret)
   note (call, what);
   if (strcmp (what, "delay") == 0)
     nanosleep (&delay, NULL);
+  else if (strcmp (what, "stall") == 0)
+    wait_for_stalls (&delay);
   else if (strcmp (what, "short") == 0)
     ret->is_short = true;
   for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
