@@ -116,7 +116,7 @@ im_fuse_unmount (const char *mountpoint, GError **error)
   }
   if (!g_str_equal (entry->type, IM_FUSE_TYPE)) {
     g_set_error (error, IM_ERROR, IM_ERROR_NOT_FOUND,
-                 "no image is mounted there, but %s of type %s", entry->source,
+                 "a file system of the type %s is mounted there, and no image",
                  entry->type);
     return false;
   }

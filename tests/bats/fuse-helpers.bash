@@ -15,14 +15,14 @@ setup() {
 }
 
 teardown() {
-  if [[ -n $SERVER ]]; then
-    kill -KILL "$SERVER" 2>/dev/null || true
-    wait "$SERVER" 2>/dev/null || true
-  fi
+  [[ -z $SERVER ]] || kill -KILL "$SERVER" 2>/dev/null || true
   # This waits until the image is let go of, which the next test may want to write.
   timeout 10 "$IMGMOUNT" --unmount "$D" 2>/dev/null || true
-  while umount -l "$D" 2>/dev/null; do :; done
-  [[ ! -f $PWD/file ]] || umount -l "$PWD/file" 2>/dev/null || true
+  # By force: else a killed server may never end (see "Who serves what" in ARCHITECTURE.md).
+  while umount -f -l "$D" 2>/dev/null; do :; done
+  [[ ! -f $PWD/file ]] || umount -f -l "$PWD/file" 2>/dev/null || true
+  [[ -z $SERVER ]] || wait "$SERVER" 2>/dev/null || true
+  [[ -z ${PLACE:-} ]] || rm -rf "$PLACE"
 }
 
 # Mounts and stays; SERVER is the process.  Arguments as for imgmount.
@@ -69,4 +69,46 @@ ended() {
 
 py() {
   python3 - "$@"
+}
+
+# Makes PLACE, a folder of an ordinary user's (one with a name: fusermount3 asks for it),
+# with the program, an image and a mount point.
+make_place() {
+  PLACE=$(mktemp -d)
+  cp "$IMGMOUNT" "$PLACE/imgmount"
+  cp --sparse=always "$DISK" "$PLACE/disk.img"
+  mkdir "$PLACE/m"
+  chmod 0755 "$PLACE" "$PLACE/imgmount"
+  chown -R 65534:65534 "$PLACE"
+}
+
+# Runs script $1 there as that user, in a mount namespace whose /dev/fuse has mode $2, and
+# where root has run script $3 before.  Whatever it starts ends with it.
+as_user() { # SCRIPT MODE [SCRIPT]
+  make_place
+  printf '%s\n' "$1" >"$PLACE/script"
+  run timeout 60 unshare -m -p -f --kill-child --mount-proc --propagation private bash -c "
+    mount -t tmpfs -o mode=755 none /dev &&
+    mknod -m $2 /dev/fuse c 10 229 && mknod -m 666 /dev/null c 1 3 &&
+    ln -s /proc/self/fd /dev/fd && cd $PLACE && ${3:-true} &&
+    { setpriv --reuid=65534 --regid=65534 --clear-groups bash -eu ./script; status=\$?; }
+    umount -f -l m 2>/dev/null
+    exit \$status" 3>&-
+  rm -r "$PLACE"
+}
+
+# The state of process $1 in one letter, nothing where it is gone.
+state_of() {
+  sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null
+}
+
+# Kills SERVER, and waits until that has taken effect, though a thread may be stuck.
+kill_server() {
+  local i
+  kill -KILL "$SERVER"
+  for ((i = 0; i < 1000; i++)); do
+    [[ $(state_of "$SERVER") == [!Z] ]] || return 0
+    sleep 0.01
+  done
+  return 1
 }

@@ -75,15 +75,21 @@ note (const char *call, const char *what)
   close (fd);
 }
 
-static void
-wait_for_stalls (const struct timespec *pause)
+static bool
+stalls (void)
 {
   char rules[RULES_MAX];
 
-  do {
+  read_rules (rules);
+  return strstr (rules, "stall") != NULL;
+}
+
+static void
+wait_for_stalls (const struct timespec *pause)
+{
+  do
     nanosleep (pause, NULL);
-    read_rules (rules);
-  } while (strstr (rules, "stall"));
+  while (stalls ());
 }
 
 static void
@@ -157,8 +163,14 @@ vectored (const char *call, const char *name, int fd, const struct iovec *iov, i
 {
   Vectored *real = (Vectored *)dlsym (RTLD_NEXT, name);
   struct iovec parts[PARTS_MAX];
-  Fault fault = draw (call, fd);
+  Fault fault;
 
+  /* Who does not want to wait is told that he would have to. */
+  if ((flags & RWF_NOWAIT) && is_the_file (fd) && stalls ()) {
+    errno = EAGAIN;
+    return -1;
+  }
+  fault = draw (call, fd);
   if (fault.error)
     return -1;
   if (!fault.is_short)
