@@ -228,3 +228,80 @@ as_root() {
   timeout 30 tail --pid="$inner" -f /dev/null
   run ! grep -F " $D" /proc/self/mountinfo
 }
+
+# The library that makes a disk stall; FAULTS are the variables for it, FILE the disk.
+need_stalls() { # FILE
+  local library=${IMGMOUNT%/src/cli/imgmount}/tests/preload/fault.so
+  [[ -e $library ]] || skip "tests/preload/fault.so was not built"
+  FAULTS=("LD_PRELOAD=$library" "FAULT_FILE=$1" "FAULT_RULES=$PWD/rules" "FAULT_LOG=$PWD/hit"
+    "ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0")
+  : >rules
+  : >hit
+}
+
+# Shell: get_stuck SERVER MOUNT: a reader waits for a page that the server is reading from
+# its disk, and a writer, through another file, for the server's helper, which waits for the
+# same page.  Then the server is killed: the helper waits on, and so does what is left of the
+# process.  get_rid IMGMOUNT SERVER MOUNT is the way out.
+stuck='
+until_so() {
+  local i
+  for ((i = 0; i < 2000; i++)); do ! "$@" || return 0; sleep 0.01; done
+  return 1
+}
+# For longer than a disk takes.
+waits_in_kernel() {
+  grep -qh "^State:.D" /proc/"$1"/task/*/status && sleep 0.5 &&
+    grep -qh "^State:.D" /proc/"$1"/task/*/status
+}
+get_stuck() {
+  echo "read 1 stall" >rules
+  dd if="$2/disk" of=/dev/null bs=4k skip=512 count=1 status=none 3>&- & reader=$!
+  until_so test -s hit
+  printf x | dd of="$2/p1" bs=1 seek=1048576 conv=notrunc status=none 3>&- & writer=$!
+  until_so waits_in_kernel "$1"
+  kill -9 "$1"
+  until_so grep -q "^State:.Z" /proc/"$1"/status
+}
+get_rid() {
+  "$1" --status 2>/dev/null | grep -F " $2 "
+  timeout 30 "$1" --unmount "$3"
+  ! wait "$reader" || return 9
+  ! wait "$writer" || return 9
+  ! grep -F " $3 " /proc/self/mountinfo
+}'
+
+@test "mount: a killed server that cannot end, for its own helper waits for it, is got rid of" {
+  need_stalls "$DISK"
+  env "${FAULTS[@]}" "$IMGMOUNT" --foreground "$DISK" "$D" 2>server.log 3>&- &
+  SERVER=$!
+  until is_mounted "$D"; do kill -0 "$SERVER"; sleep 0.01; done
+  eval "$stuck"
+  get_stuck "$SERVER" "$D"
+  get_rid "$IMGMOUNT" "$SERVER" "$D"
+  run ended "$SERVER"
+  [ "$status" -eq 137 ]
+  SERVER=
+  flock -n -x "$DISK" true
+}
+
+@test "mount: and so it is by an ordinary user" {
+  command -v fusermount3 >/dev/null || skip "fusermount3 is not installed"
+  [[ -d /sys/fs/fuse/connections ]] || skip "the kernel does not list its FUSE connections"
+  need_stalls ./disk.img
+  library=${FAULTS[0]#*=}
+  as_user "
+    $stuck
+    : >rules; : >hit
+    env LD_PRELOAD=\$PWD/fault.so FAULT_FILE=\$PWD/disk.img FAULT_RULES=rules FAULT_LOG=hit \
+      ${FAULTS[4]@Q} ./imgmount --foreground disk.img m & server=\$!
+    until test -e m/disk; do kill -0 \$server; sleep 0.01; done
+    get_stuck \$server \$PWD/m
+    get_rid ./imgmount \$server \$PWD/m
+    ! wait \$server || exit 9
+    flock -n -x disk.img true
+    echo all done" 666 "{ cp $library . && mount -t fusectl none /sys/fs/fuse/connections; }"
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [ "${lines[-1]}" = "all done" ]
+}
