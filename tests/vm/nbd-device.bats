@@ -151,6 +151,21 @@ status 0
 END
 }
 
+@test "nbd device: --status says which image a device is, also when its server was killed" {
+  expect status-netlink <<'END'
+where access pid image
+/dev/nbd2 ro PID /mnt/mbr.raw
+where access pid image
+/dev/nbd1 rw PID /mnt/gpt.qcow2
+"devices":[{"device":"/dev/nbd1","image":"/mnt/gpt.qcow2","read-only":false,"user":0,"pid":PID,"state":"served"}]}
+where access pid image
+/dev/nbd1 rw - /mnt/gpt.qcow2 [dead]
+imgmount: hint: the server of /dev/nbd1 has ended: imgmount --nbd -d /dev/nbd1 clears it
+END
+  # There the kernel frees the device itself.
+  expect status-ioctl < <(said status-netlink | sed '/dead/,$d; $d')
+}
+
 @test "nbd device: a mounted partition is not taken away" {
   expect_both mounted <<'END'
 imgmount: /dev/nbd1: /dev/nbd1p1 is mounted on /part
