@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/served.h"
+#include "base/terminal.h"
 #include "image/image.h"
 #include "partition/partition.h"
 
@@ -10,6 +11,10 @@
 
 /* --list, for people; ends with a newline. */
 char *im_report_list (const ImImage *image, const ImPartitionTable *table);
+/* What follows it on TERMINAL: DISK, which TABLE was read from, drawn to scale, and how
+ * much of it is allocated.  Empty where there is nothing to draw, or no room. */
+char *im_report_drawing (ImBlock *disk, const ImPartitionTable *table,
+                         const ImTerminal *terminal);
 /* --list --json: a superset of what `sfdisk --json` prints. */
 char *im_report_list_json (const ImImage *image, const ImPartitionTable *table,
                            GError **error);

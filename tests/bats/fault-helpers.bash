@@ -15,10 +15,12 @@ setup() {
   cd "$BATS_TEST_TMPDIR"
   mkdir mnt
   SERVER=
+  LOOP=
 }
 
 teardown() {
   [[ -z $SERVER ]] || kill -KILL "$SERVER" 2>/dev/null || true
+  [[ -z $LOOP ]] || losetup -d "$LOOP" || true
   local place
   for place in mnt small; do
     # By force, since a server may have been killed in the middle of something.

@@ -11,10 +11,15 @@ setup() {
   cd "$BATS_TEST_TMPDIR"
   D=$PWD/mnt
   mkdir "$D"
-  SERVER=
+  SERVER= LOOPS=()
 }
 
 teardown() {
+  local loop
+  for loop in ${LOOPS[@]+"${LOOPS[@]}"}; do
+    umount -l "$loop" 2>/dev/null || true
+    losetup -d "$loop" 2>/dev/null || true
+  done
   [[ -z $SERVER ]] || kill -KILL "$SERVER" 2>/dev/null || true
   # This waits until the image is let go of, which the next test may want to write.
   timeout 10 "$IMGMOUNT" --unmount "$D" 2>/dev/null || true
@@ -36,6 +41,18 @@ serve() {
     sleep 0.01
   done
   return 1
+}
+
+# LOOP: a device above a file, until loop_down or the end of the test.
+loop_up() { # [OPTION...] FILE
+  LOOP=$(losetup -f --show "$@") || skip "no loop devices"
+  LOOPS+=("$LOOP")
+}
+
+# Detaches them all, which may be the mount's last users.
+loop_down() {
+  losetup -d "${LOOPS[@]}"
+  LOOPS=()
 }
 
 # By the table: a mount whose server is stuck must not hang the test.
@@ -72,25 +89,33 @@ py() {
 }
 
 # Makes PLACE, a folder of an ordinary user's (one with a name: fusermount3 asks for it),
-# with the program, an image and a mount point.
-make_place() {
+# with the program, DISK as disk.img, further files, and a mount point.
+make_place() { # [FILE...]
   PLACE=$(mktemp -d)
   cp "$IMGMOUNT" "$PLACE/imgmount"
   cp --sparse=always "$DISK" "$PLACE/disk.img"
+  (($# == 0)) || cp "$@" "$PLACE"
   mkdir "$PLACE/m"
   chmod 0755 "$PLACE" "$PLACE/imgmount"
   chown -R 65534:65534 "$PLACE"
 }
 
-# Runs script $1 there as that user, in a mount namespace whose /dev/fuse has mode $2, and
-# where root has run script $3 before.  Whatever it starts ends with it.
-as_user() { # SCRIPT MODE [SCRIPT]
-  make_place
+# Runs a script there as that user, in a mount namespace whose /dev/fuse has that mode.
+# Whatever it starts ends with it.
+as_user() { # SCRIPT MODE [FILE...]
+  as_user_after true "$@"
+}
+
+# The same where root has run script BEFORE.
+as_user_after() { # BEFORE SCRIPT MODE [FILE...]
+  local before=$1
+  shift
+  make_place "${@:3}"
   printf '%s\n' "$1" >"$PLACE/script"
   run timeout 60 unshare -m -p -f --kill-child --mount-proc --propagation private bash -c "
     mount -t tmpfs -o mode=755 none /dev &&
     mknod -m $2 /dev/fuse c 10 229 && mknod -m 666 /dev/null c 1 3 &&
-    ln -s /proc/self/fd /dev/fd && cd $PLACE && ${3:-true} &&
+    ln -s /proc/self/fd /dev/fd && cd $PLACE && $before &&
     { setpriv --reuid=65534 --regid=65534 --clear-groups bash -eu ./script; status=\$?; }
     umount -f -l m 2>/dev/null
     exit \$status" 3>&-

@@ -97,14 +97,14 @@ as_root() {
 @test "mount: an ordinary user mounts and unmounts what /etc/fstab lets him" {
   [[ -e /etc/fstab && -u $(command -v mount) ]] || skip "no /etc/fstab, or mount is not for users"
   [[ $(command -v mount.fuse3) ]] || skip "mount.fuse3 is not installed"
-  as_user '
+  as_user_after "$private_etc" '
     echo "$PWD/disk.img $PWD/m fuse.imgmount ro,noauto,user 0 0" >fstab
     mount m
     cmp disk.img m/disk
     grep "^$PWD/disk.img $PWD/m fuse.imgmount ro,.*user_id=65534" /proc/mounts
     umount m
     ! grep "$PWD/m " /proc/mounts || exit 9
-    echo all done' 666 "$private_etc"
+    echo all done' 666
   echo "$output"
   [ "$status" -eq 0 ]
   [ "${lines[-1]}" = "all done" ]
@@ -143,10 +143,15 @@ as_root() {
 
 @test "mount: allow_other takes user_allow_other for ordinary users, and then others see it" {
   command -v fusermount3 >/dev/null || skip "fusermount3 is not installed"
-  as_user './imgmount -r -o allow_other disk.img m' 666 "$private_etc"
+  as_user_after "$private_etc" './imgmount -r -o allow_other disk.img m' 666
   [ "$status" -eq 1 ]
   [ "$output" = "imgmount: m: fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf" ]
-  as_user '
+  as_user_after "$private_etc && { (
+      other='setpriv --reuid=12345 --regid=12345 --clear-groups'
+      until test -e shared; do sleep 0.01; done
+      \$other cmp disk.img m/disk >said 2>&1 && echo read it >said; mv said seen
+      until test -e closed; do sleep 0.01; done
+      \$other head -c 1 m/disk >said 2>&1; mv said refused ) & } && true" '
     echo user_allow_other >fuse.conf
     ./imgmount -r -o allow_other disk.img m
     grep "$PWD/m fuse.imgmount ro,.*user_id=65534.*,default_permissions,allow_other" /proc/mounts
@@ -158,22 +163,17 @@ as_root() {
     ! test -r /proc/1/nothing
     touch closed; until test -e refused; do sleep 0.01; done
     cat refused
-    ./imgmount --unmount m' 666 "$private_etc && { (
-      other='setpriv --reuid=12345 --regid=12345 --clear-groups'
-      until test -e shared; do sleep 0.01; done
-      \$other cmp disk.img m/disk >said 2>&1 && echo read it >said; mv said seen
-      until test -e closed; do sleep 0.01; done
-      \$other head -c 1 m/disk >said 2>&1; mv said refused ) & } && true"
+    ./imgmount --unmount m' 666
   echo "$output"
   [ "$status" -eq 0 ]
   [[ $output == *"read it"*"Permission denied"* ]]
 }
 
 @test "mount: an image that the user cannot read, or that is not there, is one line" {
-  as_user '
+  as_user_after '{ touch secret.img; chmod 0600 secret.img; }' '
     ! ./imgmount secret.img m || exit 9
     ! ./imgmount none.img m || exit 9
-    grep -c "$PWD/m" /proc/mounts || true' 666 '{ touch secret.img; chmod 0600 secret.img; }'
+    grep -c "$PWD/m" /proc/mounts || true' 666
   [ "$status" -eq 0 ]
   [ "${lines[0]}" = "imgmount: secret.img: cannot open: Permission denied" ]
   [ "${lines[1]}" = "imgmount: none.img: cannot open: No such file or directory" ]
@@ -181,11 +181,11 @@ as_root() {
 }
 
 @test "mount: --unmount of what is another's is refused in one sentence" {
-  as_user '
+  as_user_after './imgmount -f raw -r disk.img m' '
     ! ./imgmount --unmount m || exit 9
     ! ./imgmount --unmount /dev || exit 9
     ! ./imgmount --unmount none || exit 9
-    cmp m/disk disk.img' 666 './imgmount -f raw -r disk.img m'
+    cmp m/disk disk.img' 666
   echo "$output"
   [ "$status" -eq 0 ]
   [ "${lines[0]}" = "imgmount: m: only the user with the number 0, who mounted it, and root can unmount it" ]
@@ -290,7 +290,7 @@ get_rid() {
   [[ -d /sys/fs/fuse/connections ]] || skip "the kernel does not list its FUSE connections"
   need_stalls ./disk.img
   library=${FAULTS[0]#*=}
-  as_user "
+  as_user_after '{ mount -t fusectl none /sys/fs/fuse/connections; }' "
     $stuck
     : >rules; : >hit
     env LD_PRELOAD=\$PWD/fault.so FAULT_FILE=\$PWD/disk.img FAULT_RULES=rules FAULT_LOG=hit \
@@ -300,7 +300,7 @@ get_rid() {
     get_rid ./imgmount \$server \$PWD/m
     ! wait \$server || exit 9
     flock -n -x disk.img true
-    echo all done" 666 "{ cp $library . && mount -t fusectl none /sys/fs/fuse/connections; }"
+    echo all done" 666 "$library"
   echo "$output"
   [ "$status" -eq 0 ]
   [ "${lines[-1]}" = "all done" ]

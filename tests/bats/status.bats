@@ -82,7 +82,10 @@ for mount in json.load(sys.stdin)["mounts"]:
 
 @test "status: a user sees his own mounts, and root those of all" {
   command -v fusermount3 >/dev/null || skip "fusermount3 is not installed"
-  as_user '
+  as_user_after '{ mkdir other && ./imgmount -r -f raw disk.img other; } && {
+      ( until test -e done; do sleep 0.01; done
+        ./imgmount --status | grep -c "$PWD/\(m\|other\) " >found
+        ./imgmount --unmount other; touch seen ) & } && true' '
     ./imgmount -r disk.img m
     ./imgmount --status | grep -v "^where" | while read -r where access pid image; do
       test "$where $access $image" = "$PWD/m ro $PWD/disk.img"
@@ -94,10 +97,7 @@ for mount in json.load(sys.stdin)["mounts"]:
     touch done
     until test -e seen; do sleep 0.01; done
     cat found
-    ./imgmount --unmount m' 666 '{ mkdir other && ./imgmount -r -f raw disk.img other; } && {
-      ( until test -e done; do sleep 0.01; done
-        ./imgmount --status | grep -c "$PWD/\(m\|other\) " >found
-        ./imgmount --unmount other; touch seen ) & } && true'
+    ./imgmount --unmount m' 666
   echo "$output"
   [ "$status" -eq 0 ]
   [ "$output" = $'mine: ro\nrows: 2\n1\n2' ]
@@ -119,7 +119,8 @@ for mount in json.load(sys.stdin)["mounts"]:
 
 @test "status: an ordinary user's dead mount, also as root sees it" {
   command -v fusermount3 >/dev/null || skip "fusermount3 is not installed"
-  as_user '
+  as_user_after '{ ( until test -e done; do sleep 0.01; done
+        ./imgmount --status 2>/dev/null | grep -c "m .*\[dead\]" >found; touch seen ) & } && true' '
     ./imgmount --foreground -r disk.img m & server=$!
     until test -e m/disk; do kill -0 $server; sleep 0.01; done
     kill -9 $server
@@ -129,8 +130,7 @@ for mount in json.load(sys.stdin)["mounts"]:
     until test -e seen; do sleep 0.01; done
     cat found
     ./imgmount --unmount m
-    ./imgmount --status' 666 '{ ( until test -e done; do sleep 0.01; done
-        ./imgmount --status 2>/dev/null | grep -c "m .*\[dead\]" >found; touch seen ) & } && true'
+    ./imgmount --status' 666
   echo "$output"
   [ "$status" -eq 0 ]
   [[ $output == *$'1\n1' ]]
