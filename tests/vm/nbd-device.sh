@@ -192,7 +192,7 @@ listed() {
   until_true gone "$pid"
   rm -f /tmp/pid
   status
-  imgmount --nbd $way -d /dev/nbd1 >/dev/null
+  imgmount --nbd $way -d /dev/nbd1 >/dev/null 2>&1
   status
   free 1
 }
