@@ -63,7 +63,7 @@ _imgmount() {
   esac
   if [[ $current == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W '
-      --nbd --list --info --extract --verify --unmount --help --version
+      --nbd --list --info --extract --verify --status --unmount --help --version
       --format --read-only --partition --offset --size --sector-size --snapshot --overlay --load-snapshot --backing
       --force-share --damage --object --image-opts --cache --nocache --aio --discard --detect-zeroes --metadata-cache
       --chunk-cache --gaps --output --digest --force --json --log --foreground --verbose

@@ -45,6 +45,13 @@ unescape (const char *text)
   return plain;
 }
 
+/* "ro" or "rw" comes first in both lists of options. */
+static bool
+begins_with_ro (const char *options)
+{
+  return strcmp (options, "ro") == 0 || g_str_has_prefix (options, "ro,");
+}
+
 static ImMountEntry *
 parse_line (const char *line)
 {
@@ -64,6 +71,8 @@ parse_line (const char *line)
   entry->type = unescape (fields[dash + 1]);
   entry->source = unescape (fields[dash + 2]);
   entry->super_options = unescape (fields[dash + 3]);
+  entry->read_only =
+      begins_with_ro (fields[FIELD_OPTIONS]) || begins_with_ro (entry->super_options);
   return entry;
 }
 
@@ -114,13 +123,27 @@ im_mount_table_of_device (GPtrArray *table, unsigned major, unsigned minor)
   return NULL;
 }
 
-bool
-im_mount_entry_user (const ImMountEntry *entry, unsigned *ret_uid)
+/* The number that follows PREFIX in one of ENTRY's options. */
+static bool
+find_number (const ImMountEntry *entry, const char *prefix, unsigned *ret_number)
 {
   g_auto (GStrv) options = g_strsplit (entry->super_options, ",", -1);
   for (char **option = options; *option; option++) {
-    if (sscanf (*option, "user_id=%u", ret_uid) == 1)
+    if (g_str_has_prefix (*option, prefix) &&
+        sscanf (*option + strlen (prefix), "%u", ret_number) == 1)
       return true;
   }
   return false;
+}
+
+bool
+im_mount_entry_user (const ImMountEntry *entry, unsigned *ret_uid)
+{
+  return find_number (entry, "user_id=", ret_uid);
+}
+
+bool
+im_mount_entry_group (const ImMountEntry *entry, unsigned *ret_gid)
+{
+  return find_number (entry, "group_id=", ret_gid);
 }

@@ -11,6 +11,7 @@ typedef struct {
   char *type;
   char *source;
   char *super_options; /* "rw,user_id=0,group_id=0" */
+  bool read_only;      /* here, or the file system as a whole */
 } ImMountEntry;
 
 /* Parses the text of a mountinfo file; lines that are none are left out.  Entries in the
@@ -25,5 +26,7 @@ const ImMountEntry *im_mount_table_at (GPtrArray *table, const char *path);
 const ImMountEntry *im_mount_table_of_device (GPtrArray *table, unsigned major,
                                               unsigned minor);
 
-/* The user who mounted a FUSE file system; false where the entry does not tell. */
+/* The user who mounted a FUSE file system, and his group; false where the entry does not
+ * tell. */
 bool im_mount_entry_user (const ImMountEntry *entry, unsigned *ret_uid);
+bool im_mount_entry_group (const ImMountEntry *entry, unsigned *ret_gid);

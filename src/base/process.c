@@ -224,6 +224,33 @@ im_process_end_with_parent (GError **error)
   return false;
 }
 
+/* What follows NAME, with its colon, on a line of a process's STATUS; or "". */
+static const char *
+find_status (const char *status, const char *name)
+{
+  g_autofree char *key = g_strconcat ("\n", name, "\t", NULL);
+  const char *line = strstr (status, key);
+  return line ? line + strlen (key) : "";
+}
+
+static bool
+has_kill_pending (const char *status, const char *name)
+{
+  return g_ascii_strtoull (find_status (status, name), NULL, 16) >> (SIGKILL - 1) & 1;
+}
+
+bool
+im_process_is_dying (pid_t pid)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/status", (int)pid);
+  g_autofree char *status = NULL;
+  if (!g_file_get_contents (path, &status, NULL, NULL))
+    return true;
+  const char *state = find_status (status, "State:");
+  return *state == 'Z' || *state == 'X' || has_kill_pending (status, "SigPnd:") ||
+         has_kill_pending (status, "ShdPnd:");
+}
+
 void
 im_process_raise_file_limit (void)
 {

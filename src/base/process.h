@@ -47,5 +47,9 @@ int im_process_take_activation (void);
 /* Has SIGTERM sent to this process when its parent ends. */
 bool im_process_end_with_parent (GError **error);
 
+/* True where process PID has been killed or has ended, though it may still be waited for,
+ * be it by its parent or because a thread of it is stuck in the kernel. */
+bool im_process_is_dying (pid_t pid);
+
 /* Raises the number of open files to the hard limit. */
 void im_process_raise_file_limit (void);

@@ -1,26 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* --list and --info. */
-#include "base/error.h"
-#include "base/log.h"
 #include "cli/forms.h"
 #include "cli/pipeline.h"
 #include "report/report.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-/* Prints all of TEXT; a full disk or a closed pipe is a failure. */
 static int
 print (const ImOptions *options, const char *text, const GError *failure)
 {
-  if (!text)
-    return im_form_fail (options->image, failure);
-  if (fputs (text, stdout) >= 0 && fflush (stdout) == 0)
-    return EXIT_SUCCESS;
-  im_log_error ("standard output: %s", g_strerror (errno));
-  return EXIT_FAILURE;
+  return text ? im_form_print (text) : im_form_fail (options->image, failure);
 }
 
 /* The listing, and on a terminal the disk drawn beneath it. */

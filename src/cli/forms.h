@@ -11,10 +11,15 @@ int im_form_list (const ImOptions *options);
 int im_form_info (const ImOptions *options);
 int im_form_extract (const ImOptions *options);
 int im_form_verify (const ImOptions *options);
+int im_form_status (const ImOptions *options);
 int im_form_unmount (const ImOptions *options);
 
 /* Prints "imgmount: IMAGE: " and ERROR's text; returns EXIT_FAILURE. */
 int im_form_fail (const char *image, const GError *error);
+
+/* Prints all of TEXT to standard output.  Returns the exit status: a full disk or a
+ * closed pipe is a failure, and said. */
+int im_form_print (const char *text);
 
 /* For forms that serve: says in one line that an image which was not asked for read-only
  * is served so, and why. */

@@ -6,6 +6,7 @@
 #include "config.h"
 #include "formats/format.h"
 
+#include <errno.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,15 @@ int
 im_form_fail (const char *image, const GError *error)
 {
   im_log_error ("%s: %s", image, error->message);
+  return EXIT_FAILURE;
+}
+
+int
+im_form_print (const char *text)
+{
+  if (fputs (text, stdout) >= 0 && fflush (stdout) == 0)
+    return EXIT_SUCCESS;
+  im_log_error ("standard output: %s", g_strerror (errno));
   return EXIT_FAILURE;
 }
 
@@ -80,6 +90,8 @@ run (const ImOptions *options)
     return im_form_extract (options);
   case IM_FORM_VERIFY:
     return im_form_verify (options);
+  case IM_FORM_STATUS:
+    return im_form_status (options);
   case IM_FORM_UNMOUNT:
     return im_form_unmount (options);
   case IM_FORM_HELP:

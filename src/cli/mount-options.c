@@ -13,12 +13,14 @@ static const char *const fuse_words[] = {
 
 /* Meant for mount(8), init systems and kernels; they change nothing here. */
 static const char *const ignored_words[] = {
-    "rw",       "defaults",   "auto",     "noauto",     "user",          "nouser",
-    "users",    "owner",      "group",    "nofail",     "_netdev",       "dev",
-    "nodev",    "suid",       "nosuid",   "exec",       "noexec",        "async",
-    "sync",     "atime",      "noatime",  "relatime",   "norelatime",    "strictatime",
-    "diratime", "nodiratime", "lazytime", "nolazytime", "nostrictatime", "dirsync",
-    "silent",   "loud",       "mand",     "nomand",     "comment",       NULL,
+    "rw",         "defaults",    "auto",       "noauto",        "user",
+    "nouser",     "users",       "owner",      "group",         "nofail",
+    "_netdev",    "dev",         "nodev",      "suid",          "nosuid",
+    "exec",       "noexec",      "async",      "sync",          "atime",
+    "noatime",    "relatime",    "norelatime", "strictatime",   "diratime",
+    "nodiratime", "lazytime",    "nolazytime", "nostrictatime", "dirsync",
+    "silent",     "loud",        "mand",       "nomand",        "comment",
+    "symfollow",  "nosymfollow", "iversion",   "noiversion",    NULL,
 };
 
 typedef bool (*SetFunc) (ImOptions *options, const char *value, GError **error);
@@ -101,6 +103,15 @@ set_damage (ImOptions *options, const char *value, GError **error)
   return false;
 }
 
+static bool
+refuse_remount (ImOptions *options, const char *value, GError **error)
+{
+  g_set_error_literal (
+      error, IM_ERROR, IM_ERROR_USAGE,
+      "-o remount: a mount cannot be changed: unmount it, and mount anew");
+  return false;
+}
+
 static const struct {
   const char *word;
   bool takes_value;
@@ -111,6 +122,9 @@ static const struct {
     {"offset", true, set_offset},
     {"size", true, set_size},
     {"sizelimit", true, set_size},
+    /* mount(8) would make a loop device for offset and sizelimit. */
+    {"disk-offset", true, set_offset},
+    {"disk-size", true, set_size},
     {"partition", true, set_partition},
     {"sector-size", true, set_sector_size},
     {"format", true, set_format},
@@ -119,6 +133,7 @@ static const struct {
     {"overlay", true, set_overlay},
     {"backing", true, set_backing},
     {"damage", true, set_damage},
+    {"remount", false, refuse_remount},
 };
 
 static bool
@@ -146,7 +161,7 @@ apply_word (ImOptions *options, const char *whole, GPtrArray *kept, GError **err
     g_ptr_array_add (kept, (void *)whole);
     return true;
   }
-  if (g_strv_contains (ignored_words, word) || g_str_has_prefix (word, "x-") ||
+  if (g_strv_contains (ignored_words, word) || g_ascii_strncasecmp (word, "x-", 2) == 0 ||
       word[0] == '\0')
     return true;
   g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "-o: '%s' is not known", word);

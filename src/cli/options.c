@@ -241,6 +241,8 @@ form_title (ImForm form)
     return "with --extract";
   case IM_FORM_VERIFY:
     return "with --verify";
+  case IM_FORM_STATUS:
+    return "with --status";
   case IM_FORM_UNMOUNT:
     return "with --unmount";
   default:
@@ -295,7 +297,8 @@ take_operands (ImOptions *options, char **operands, int n, GError **error)
 {
   bool mount = options->form == IM_FORM_MOUNT, unmount = options->form == IM_FORM_UNMOUNT;
   bool disconnect = options->disconnect;
-  int wanted = mount ? 2 : options->list_exports ? 0 : 1;
+  bool none = options->list_exports || options->form == IM_FORM_STATUS;
+  int wanted = mount ? 2 : none ? 0 : 1;
   if (n == 0 && disconnect)
     return usage (error, "no DEV given");
   if (n < wanted)
@@ -505,6 +508,7 @@ im_options_help (void)
       "  imgmount --info [--json] IMAGE           what is known of the image\n"
       "  imgmount --extract WHAT -O FILE IMAGE    copy out disk, p1, gaps/…\n"
       "  imgmount --verify IMAGE                  check what the image stores twice\n"
+      "  imgmount --status [--json]               what is mounted or attached\n"
       "  imgmount --unmount MOUNTPOINT\n");
   append_section (text, "What to do:", is_form);
   append_section (text, "Options:", is_common);

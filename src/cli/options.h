@@ -17,12 +17,13 @@ typedef enum {
   IM_FORM_FORMATS = 1 << 7, /* -f help */
   IM_FORM_EXTRACT = 1 << 8,
   IM_FORM_VERIFY = 1 << 9,
+  IM_FORM_STATUS = 1 << 10,
 } ImForm;
 
 typedef struct {
   ImForm form;
-  const char *image; /* every form but UNMOUNT and NBD's -d and -L; borrowed from argv,
-                      * like all strings */
+  const char *image; /* every form but STATUS, UNMOUNT and NBD's -d and -L; borrowed from
+                      * argv, like all strings */
   const char *mountpoint; /* MOUNT, UNMOUNT */
 
   /* Every form that opens an image. */

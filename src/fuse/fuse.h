@@ -30,6 +30,10 @@ bool im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), vo
  * thread. */
 void im_fuse_session_stop (ImFuseSession *session);
 
+/* Adds the mounts of ours that the calling user made to LIST, of ImServed; all for root.
+ * Whoever does not answer keeps it waiting for seconds only. */
+bool im_fuse_list (GPtrArray *list, GError **error);
+
 /* --unmount: detaches the imgmount mount at MOUNTPOINT and returns when its server has
- * ended. */
+ * ended.  One that is in use is refused, unless its server has died. */
 bool im_fuse_unmount (const char *mountpoint, GError **error);

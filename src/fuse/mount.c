@@ -3,7 +3,6 @@
 #include "fuse/mount.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "base/mount-table.h"
 #include "fuse/fusermount.h"
 #include "fuse/options.h"
 #include "fuse/ring.h"
@@ -19,6 +18,12 @@
 #define DEVICE "/dev/fuse"
 /* Four requests of the greatest size: beyond that nothing was gained. */
 #define READ_AHEAD_KIB 4096u
+
+char *
+im_fuse_mount_beacon (unsigned major, unsigned minor)
+{
+  return g_strdup_printf ("fuse/%u:%u", major, minor);
+}
 
 static bool
 check_type (const char *mountpoint, mode_t *ret_type, GError **error)
@@ -204,6 +209,32 @@ im_fuse_mount_detach_path (const char *path, bool lazy, GError **error)
   else
     im_set_errno (error, errno, "unmount");
   return false;
+}
+
+/* A thread of a server that was killed can wait for a page that only the server itself
+ * could have filled: it goes, and with it the server, when the kernel is told to give the
+ * connection up.  The file is the mounting user's own. */
+static void
+abort_connection (const ImMountEntry *entry)
+{
+  g_autofree char *path =
+      g_strdup_printf ("/sys/fs/fuse/connections/%u/abort", entry->minor);
+  int fd = open (path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0)
+    return;
+  if (write (fd, "1", 1) < 0)
+    im_log_verbose (1, "%s: %s", path, g_strerror (errno));
+  close (fd);
+}
+
+bool
+im_fuse_mount_remove_dead (const ImMountEntry *entry, GError **error)
+{
+  abort_connection (entry);
+  /* Forced, root's umount gives the connection up as well. */
+  if (umount2 (entry->path, UMOUNT_NOFOLLOW | MNT_DETACH | MNT_FORCE) == 0)
+    return true;
+  return im_fuse_mount_detach_path (entry->path, true, error);
 }
 
 /* The kernel drops a connection together with its last mount and handle. */

@@ -2,12 +2,14 @@
 /* Mounting and unmounting: by the kernel where that is allowed, else by fusermount3. */
 #pragma once
 
-#include <glib.h>
-#include <stdbool.h>
+#include "base/mount-table.h"
 #include <sys/types.h>
 
 /* The file system type of every mount of ours. */
 #define IM_FUSE_TYPE "fuse.imgmount"
+
+/* The name that the server of the mount with this device is found by.  Caller frees. */
+char *im_fuse_mount_beacon (unsigned major, unsigned minor);
 
 /* One mount of ours. */
 typedef struct {
@@ -35,6 +37,10 @@ void im_fuse_mount_clear (ImFuseMount *mount);
 
 /* Unmounts what is on top at PATH; LAZY: out of sight at once, gone when unused. */
 bool im_fuse_mount_detach_path (const char *path, bool lazy, GError **error);
+
+/* Removes ENTRY, on top at its place, whose server has died, whoever uses it: they get
+ * errors from then on. */
+bool im_fuse_mount_remove_dead (const ImMountEntry *entry, GError **error);
 
 /* Detaches MOUNT lazily, wherever it is now.  CONNECTION is the kernel's descriptor,
  * which tells whether the device number still is ours: it goes to another mount at once.

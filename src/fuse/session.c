@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A session: mount, answer INIT, serve on many threads, unmount. */
+#include "base/beacon.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "fuse/beacon.h"
 #include "fuse/channel.h"
 #include "fuse/fuse.h"
 #include "fuse/libfuse-session.h"
@@ -34,7 +34,7 @@ struct ImFuseSession {
   ImFuseTree *tree;
   ImFuseServer server; /* what the operations see */
   ImFuseMount mount;
-  ImFuseBeacon *beacon; /* may be NULL */
+  ImBeacon *beacon; /* may be NULL */
   struct fuse_session *fuse;
   ImFuseWatch *watch; /* the workers' */
   atomic_uint stops;  /* calls of stop so far */
@@ -81,8 +81,10 @@ im_fuse_session_new (const ImExportSet *set, const ImFuseOptions *options, GErro
                                error))
     return NULL;
   session->fuse = session->server.session;
+  g_autofree char *name =
+      im_fuse_mount_beacon (session->mount.major, session->mount.minor);
   if (session->mount.minor != 0)
-    session->beacon = im_fuse_beacon_new (session->mount.major, session->mount.minor);
+    session->beacon = im_beacon_new (name, NULL);
   return g_steal_pointer (&session);
 }
 
@@ -100,7 +102,7 @@ im_fuse_session_free (ImFuseSession *session)
   if (session->mount.path &&
       !im_fuse_mount_detach (&session->mount, connection_of (session), &error))
     im_log_warning ("%s", error->message);
-  g_clear_pointer (&session->beacon, im_fuse_beacon_free);
+  g_clear_pointer (&session->beacon, im_beacon_free);
   im_fuse_ring_close (session->server.ring);
   im_fuse_ring_stop (session->server.ring, session->fuse);
   g_clear_pointer (&session->fuse, fuse_session_destroy);
@@ -333,7 +335,7 @@ im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), void *d
     ready (data);
   join_workers (session, workers, n);
   /* The device number, and with it the name, may be another mount's by now. */
-  g_clear_pointer (&session->beacon, im_fuse_beacon_free);
+  g_clear_pointer (&session->beacon, im_beacon_free);
   if (!flush_disk (session, error))
     return false;
   if (session->failed == 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The life of an attached device, from its sockets to its end. */
+#include "base/beacon.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/process.h"
@@ -29,7 +30,8 @@ struct ImNbdKernel {
   void *state; /* the way's; taken by whoever ends it */
   unsigned index;
   char *path;
-  int wake_fd; /* an eventfd: stops or leaving changed */
+  ImBeacon *beacon; /* tells the image where /sys does not; or NULL */
+  int wake_fd;      /* an eventfd: stops or leaving changed */
   atomic_uint stops;
   atomic_bool leaving; /* the server has ended: the keeper shall, too */
   pthread_t keeper;
@@ -201,9 +203,20 @@ start_keeper (ImNbdKernel *kernel, GError **error)
   return false;
 }
 
+/* Only --ioctl, and old kernels, leave anything to tell. */
+static void
+light_beacon (ImNbdKernel *kernel, const char *backend)
+{
+  g_autofree char *known = im_nbd_device_backend (kernel->index);
+  g_autofree char *name = im_nbd_device_beacon (kernel->index);
+  if (backend && !known)
+    kernel->beacon = im_beacon_new (name, backend);
+}
+
 static void
 kernel_clear (ImNbdKernel *kernel)
 {
+  g_clear_pointer (&kernel->beacon, im_beacon_free);
   if (kernel->wake_fd >= 0)
     close (kernel->wake_fd);
   g_free (kernel->path);
@@ -211,21 +224,26 @@ kernel_clear (ImNbdKernel *kernel)
 }
 
 static bool
-attach (ImNbdKernel *kernel, const ImNbdKernelOptions *options, bool any, GError **error)
+attach (ImNbdKernel *kernel, const ImExportSet *set, const ImNbdKernelOptions *options,
+        bool any, GError **error)
 {
   ImNbdSetup setup;
+  g_autofree char *backend = im_nbd_backend_new (set->image_path);
   if (any ? !im_nbd_device_check_module (error)
           : !im_nbd_device_find (options->device, &kernel->index, error))
     return false;
-  if (!describe (kernel, options, &setup, error) ||
-      !try_ways (kernel, options, &setup, any, error)) {
+  bool ok = describe (kernel, options, &setup, error);
+  setup.backend = backend;
+  if (!ok || !try_ways (kernel, options, &setup, any, error)) {
     if (!any)
       g_prefix_error (error, "%s: ", options->device);
     return false;
   }
   kernel->path = any ? im_nbd_device_path (kernel->index) : g_strdup (options->device);
-  if (start_keeper (kernel, error))
+  if (start_keeper (kernel, error)) {
+    light_beacon (kernel, backend);
     return true;
+  }
   kernel->way->end (kernel->state, kernel->index);
   return false;
 }
@@ -248,7 +266,7 @@ im_nbd_kernel_attach (ImNbdServer *server, const ImExportSet *set,
   ImNbdKernel *kernel = g_new0 (ImNbdKernel, 1);
   kernel->server = server;
   kernel->wake_fd = -1;
-  if (!attach (kernel, options, strcmp (options->device, IM_NBD_KERNEL_AUTO) == 0,
+  if (!attach (kernel, set, options, strcmp (options->device, IM_NBD_KERNEL_AUTO) == 0,
                error)) {
     kernel_clear (kernel);
     return NULL;

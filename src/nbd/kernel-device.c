@@ -120,6 +120,12 @@ im_nbd_device_path (unsigned index)
   return g_strdup_printf ("/dev/nbd%u", index);
 }
 
+char *
+im_nbd_device_beacon (unsigned index)
+{
+  return g_strdup_printf ("nbd/%u", index);
+}
+
 /* The contents of the file NAME of block device INDEX, or NULL.  Caller frees. */
 static char *
 read_attribute (unsigned index, const char *name)
@@ -135,6 +141,23 @@ im_nbd_device_pid (unsigned index)
 {
   g_autofree char *text = read_attribute (index, "pid");
   return text ? (pid_t)strtol (text, NULL, 10) : 0;
+}
+
+char *
+im_nbd_device_backend (unsigned index)
+{
+  char *text = read_attribute (index, "backend");
+  /* The kernel has added a newline; others are part of the name. */
+  if (text && g_str_has_suffix (text, "\n"))
+    text[strlen (text) - 1] = '\0';
+  return text;
+}
+
+bool
+im_nbd_device_is_read_only (unsigned index)
+{
+  g_autofree char *text = read_attribute (index, "ro");
+  return text && strtol (text, NULL, 10) != 0;
 }
 
 uint64_t

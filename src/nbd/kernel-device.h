@@ -33,8 +33,16 @@ bool im_nbd_device_exists (unsigned index);
 /* "/dev/nbd1".  Caller frees. */
 char *im_nbd_device_path (unsigned index);
 
+/* The name that its server is found by, where /sys does not tell of it.  Caller frees. */
+char *im_nbd_device_beacon (unsigned index);
+
 /* The thread that attached it, or 0: it is free. */
 pid_t im_nbd_device_pid (unsigned index);
+
+/* What whoever attached it says that it is backed by, or NULL.  Caller frees. */
+char *im_nbd_device_backend (unsigned index);
+
+bool im_nbd_device_is_read_only (unsigned index);
 
 /* Bytes, as the kernel sees them now. */
 uint64_t im_nbd_device_size (unsigned index);

@@ -34,13 +34,19 @@ im_nbd_holder_find (pid_t thread, char **ret_name)
   return *ret_name ? pid : 0;
 }
 
+bool
+im_nbd_holder_is_ours (const char *name)
+{
+  g_autofree char *own = read_name ("self");
+  return g_strcmp0 (own, name) == 0;
+}
+
 int
 im_nbd_holder_watch (pid_t thread, pid_t *ret_pid)
 {
-  g_autofree char *own = read_name ("self");
   g_autofree char *name = NULL;
   *ret_pid = im_nbd_holder_find (thread, &name);
-  if (*ret_pid == 0 || g_strcmp0 (own, name) != 0)
+  if (*ret_pid == 0 || !im_nbd_holder_is_ours (name))
     return -1;
   return (int)syscall (SYS_pidfd_open, *ret_pid, 0);
 }

@@ -9,6 +9,9 @@
 /* The process that THREAD belongs to, and its name, which the caller frees.  0: gone. */
 pid_t im_nbd_holder_find (pid_t thread, char **ret_name);
 
+/* True where NAME is that of a process of this program's. */
+bool im_nbd_holder_is_ours (const char *name);
+
 /* A descriptor for the process of THREAD where that is a server of this program's, or -1.
  * To be asked for while the device is attached. */
 int im_nbd_holder_watch (pid_t thread, pid_t *ret_pid);

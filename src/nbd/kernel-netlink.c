@@ -129,6 +129,8 @@ ask_connect (Talk *talk, const ImNbdSetup *setup, bool any, unsigned index)
     failure = nla_put_u64 (message, NBD_ATTR_SERVER_FLAGS, setup->flags);
   if (failure == 0)
     failure = nla_put_u64 (message, NBD_ATTR_TIMEOUT, setup->timeout);
+  if (failure == 0 && setup->backend)
+    failure = nla_put_string (message, NBD_ATTR_BACKEND_IDENTIFIER, setup->backend);
   if (failure == 0)
     failure = put_sockets (message, setup);
   if (failure == 0)

@@ -13,6 +13,7 @@ typedef struct {
   uint32_t block_size;
   uint16_t flags; /* the protocol's transmission flags */
   unsigned timeout;
+  const char *backend; /* what /sys is to say of it, where it can; or NULL */
 } ImNbdSetup;
 
 typedef struct {
@@ -38,6 +39,12 @@ extern const ImNbdWay im_nbd_way_ioctl;
 
 /* In the order in which they are tried, NULL at the end.  ONLY_IOCTL: that alone. */
 const ImNbdWay *const *im_nbd_ways (bool only_ioctl);
+
+/* How what /sys says of our devices begins; the image's path follows. */
+#define IM_NBD_BACKEND_PREFIX "imgmount:"
+
+/* That text, or NULL for a path that is too long for it.  Caller frees. */
+char *im_nbd_backend_new (const char *image_path);
 
 /* IM_ERROR_LOCKED, with who has attached device INDEX or, where nobody has, that it is
  * open. */

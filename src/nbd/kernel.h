@@ -42,6 +42,10 @@ void im_nbd_kernel_stop (ImNbdKernel *kernel);
 void im_nbd_kernel_free (ImNbdKernel *kernel);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImNbdKernel, im_nbd_kernel_free)
 
+/* Adds the devices that this program has attached for the calling user to LIST, of
+ * ImServed; all for root. */
+void im_nbd_kernel_list (GPtrArray *list);
+
 /* Detaches DEVICE, whoever serves it, and waits until it is free, its partitions gone and
  * its server, if one of ours, ended.  One that is in use is IM_ERROR_LOCKED unless FORCE;
  * one that is free stays so.  Errors as above. */

@@ -29,6 +29,12 @@ im_report_provenance_json (const ImReport *report, const ImProvenance *provenanc
   return fail (error);
 }
 
+char *
+im_report_status_json (const GPtrArray *mounts, const GPtrArray *devices, GError **error)
+{
+  return fail (error);
+}
+
 bool
 im_report_has_json (void)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* --list and --info as JSON.  docs/JSON.md says what each key means,
+/* --list, --info and --status as JSON.  docs/JSON.md says what each key means,
  * docs/info.schema.json says it to programs; a key that has been published keeps its
  * meaning. */
 #include "config.h"
@@ -168,6 +168,44 @@ im_report_provenance_json (const ImReport *report, const ImProvenance *provenanc
   add_chain (json, report->image);
   im_json_add_table (json, report->image->path, report->table);
   im_json_add_damage (json, report, provenance->offset, provenance->size, true);
+  return finish (json);
+}
+
+/* WHERE: what the place is called; nobody knows the image or the process: null. */
+static void
+add_served (JsonBuilder *json, const char *where, const ImServed *served)
+{
+  json_builder_begin_object (json);
+  im_json_add_string (json, where, served->where);
+  im_json_add_string (json, "image", served->image);
+  im_json_add_boolean (json, "read-only", served->read_only);
+  im_json_add_number (json, "user", served->user);
+  if (served->pid)
+    im_json_add_number (json, "pid", (uint64_t)served->pid);
+  else
+    im_json_add_string (json, "pid", NULL);
+  im_json_add_string (json, "state", im_word_of_state (served->state));
+  json_builder_end_object (json);
+}
+
+static void
+add_all_served (JsonBuilder *json, const char *key, const char *where,
+                const GPtrArray *list)
+{
+  json_builder_set_member_name (json, key);
+  json_builder_begin_array (json);
+  for (guint i = 0; i < list->len; i++)
+    add_served (json, where, list->pdata[i]);
+  json_builder_end_array (json);
+}
+
+char *
+im_report_status_json (const GPtrArray *mounts, const GPtrArray *devices, GError **error)
+{
+  g_autoptr (JsonBuilder) json = json_builder_new ();
+  json_builder_begin_object (json);
+  add_all_served (json, "mounts", "mountpoint", mounts);
+  add_all_served (json, "devices", "device", devices);
   return finish (json);
 }
 

@@ -2,6 +2,7 @@
 /* What is known of an image and its partitions, as text and as JSON. */
 #pragma once
 
+#include "base/served.h"
 #include "base/terminal.h"
 #include "image/image.h"
 #include "partition/partition.h"
@@ -44,6 +45,12 @@ typedef struct {
 /* The text for FILE.json. */
 char *im_report_provenance_json (const ImReport *report, const ImProvenance *provenance,
                                  GError **error);
+
+/* --status, for people: of ImServed; "" where there are none. */
+char *im_report_status (const GPtrArray *mounts, const GPtrArray *devices);
+/* --status --json. */
+char *im_report_status_json (const GPtrArray *mounts, const GPtrArray *devices,
+                             GError **error);
 
 /* True in a build with json-glib; without it the JSON functions fail and say so. */
 bool im_report_has_json (void);

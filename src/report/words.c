@@ -44,6 +44,14 @@ im_word_of_mbr (const ImPartitionTable *table)
   return table->protective ? "protective" : "other";
 }
 
+const char *
+im_word_of_state (ImServedState state)
+{
+  static const char *const words[] = {
+      [IM_SERVED] = "served", [IM_SERVED_DEAD] = "dead", [IM_SERVED_UNKNOWN] = "unknown"};
+  return words[state];
+}
+
 const char **
 im_words_of_flags (unsigned flags)
 {

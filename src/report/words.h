@@ -3,6 +3,7 @@
  * includes it. */
 #pragma once
 
+#include "base/served.h"
 #include "partition/partition.h"
 
 #include <time.h>
@@ -15,6 +16,9 @@ const char *im_word_of_source (ImTableSource source);
 const char *im_word_of_check (ImTableCheck check);
 /* "protective", "hybrid", "other" beside a GPT; NULL elsewhere. */
 const char *im_word_of_mbr (const ImPartitionTable *table);
+
+/* "served", "dead", "unknown". */
+const char *im_word_of_state (ImServedState state);
 
 /* The words for FLAGS' bits, NULL-ended, static text; the array is the caller's. */
 const char **im_words_of_flags (unsigned flags);

@@ -23,7 +23,8 @@ teardown() {
   [[ -z $LOOP ]] || losetup -d "$LOOP" || true
   local place
   for place in mnt small; do
-    while umount -l "$BATS_TEST_TMPDIR/$place" 2>/dev/null; do :; done
+    # By force, since a server may have been killed in the middle of something.
+    while umount -f -l "$BATS_TEST_TMPDIR/$place" 2>/dev/null; do :; done
   done
 }
 

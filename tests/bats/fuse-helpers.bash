@@ -20,14 +20,14 @@ teardown() {
     umount -l "$loop" 2>/dev/null || true
     losetup -d "$loop" 2>/dev/null || true
   done
-  if [[ -n $SERVER ]]; then
-    kill -KILL "$SERVER" 2>/dev/null || true
-    wait "$SERVER" 2>/dev/null || true
-  fi
+  [[ -z $SERVER ]] || kill -KILL "$SERVER" 2>/dev/null || true
   # This waits until the image is let go of, which the next test may want to write.
   timeout 10 "$IMGMOUNT" --unmount "$D" 2>/dev/null || true
-  while umount -l "$D" 2>/dev/null; do :; done
-  [[ ! -f $PWD/file ]] || umount -l "$PWD/file" 2>/dev/null || true
+  # By force: else a killed server may never end (see "Who serves what" in ARCHITECTURE.md).
+  while umount -f -l "$D" 2>/dev/null; do :; done
+  [[ ! -f $PWD/file ]] || umount -f -l "$PWD/file" 2>/dev/null || true
+  [[ -z $SERVER ]] || wait "$SERVER" 2>/dev/null || true
+  [[ -z ${PLACE:-} ]] || rm -rf "$PLACE"
 }
 
 # Mounts and stays; SERVER is the process.  Arguments as for imgmount.
@@ -88,22 +88,52 @@ py() {
   python3 - "$@"
 }
 
-# Runs a script in a folder with the program, DISK as disk.img and further files, as an
-# ordinary user (one with a name: fusermount3 asks for it), in a mount namespace whose
-# /dev/fuse has that mode.
-as_user() { # SCRIPT MODE [FILE...]
+# Makes PLACE, a folder of an ordinary user's (one with a name: fusermount3 asks for it),
+# with the program, DISK as disk.img, further files, and a mount point.
+make_place() { # [FILE...]
   PLACE=$(mktemp -d)
   cp "$IMGMOUNT" "$PLACE/imgmount"
-  cp "$DISK" "$PLACE/disk.img"
-  (($# < 3)) || cp "${@:3}" "$PLACE"
+  cp --sparse=always "$DISK" "$PLACE/disk.img"
+  (($# == 0)) || cp "$@" "$PLACE"
   mkdir "$PLACE/m"
   chmod 0755 "$PLACE" "$PLACE/imgmount"
   chown -R 65534:65534 "$PLACE"
+}
+
+# Runs a script there as that user, in a mount namespace whose /dev/fuse has that mode.
+# Whatever it starts ends with it.
+as_user() { # SCRIPT MODE [FILE...]
+  as_user_after true "$@"
+}
+
+# The same where root has run script BEFORE.
+as_user_after() { # BEFORE SCRIPT MODE [FILE...]
+  local before=$1
+  shift
+  make_place "${@:3}"
   printf '%s\n' "$1" >"$PLACE/script"
-  run timeout 60 unshare -m --propagation private bash -c "
+  run timeout 60 unshare -m -p -f --kill-child --mount-proc --propagation private bash -c "
     mount -t tmpfs -o mode=755 none /dev &&
     mknod -m $2 /dev/fuse c 10 229 && mknod -m 666 /dev/null c 1 3 &&
-    ln -s /proc/self/fd /dev/fd && cd $PLACE &&
-    exec setpriv --reuid=65534 --regid=65534 --clear-groups bash -eu ./script" 3>&-
+    ln -s /proc/self/fd /dev/fd && cd $PLACE && $before &&
+    { setpriv --reuid=65534 --regid=65534 --clear-groups bash -eu ./script; status=\$?; }
+    umount -f -l m 2>/dev/null
+    exit \$status" 3>&-
   rm -r "$PLACE"
+}
+
+# The state of process $1 in one letter, nothing where it is gone.
+state_of() {
+  sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null
+}
+
+# Kills SERVER, and waits until that has taken effect, though a thread may be stuck.
+kill_server() {
+  local i
+  kill -KILL "$SERVER"
+  for ((i = 0; i < 1000; i++)); do
+    [[ $(state_of "$SERVER") == [!Z] ]] || return 0
+    sleep 0.01
+  done
+  return 1
 }

@@ -387,13 +387,13 @@ PY
     python3 "$BATS_TEST_DIRNAME/fuse-stress.py" "$D" 1048576 60 >stress.log 3>&- &
     stress=$!
     sleep 0.5
-    kill -KILL "$SERVER"
+    kill_server
+    "$IMGMOUNT" --unmount "$D"
+    run ! is_mounted "$D"
     run ended "$SERVER"
     SERVER=
     run ended "$stress"
     run ! grep stale stress.log
-    "$IMGMOUNT" --unmount "$D"
-    run ! is_mounted "$D"
     cmp -i 10M "$DISK" "$REFERENCE"
   done
 }

@@ -415,7 +415,7 @@ PY
   [ "$output" = "imgmount: $D: no image is mounted there" ]
   mount -t tmpfs none "$D"
   run -1 "$IMGMOUNT" --unmount "$D"
-  [ "$output" = "imgmount: $D: no image is mounted there" ]
+  [ "$output" = "imgmount: $D: a file system of the type tmpfs is mounted there, and no image" ]
   is_mounted "$D"
 }
 

@@ -7,8 +7,9 @@
  *   FAULT_LOG    gets a line for each call that was hit
  *
  * A line is "CALL EVERY WHAT": one call in EVERY is hit.  CALL: read write zero size
- * sync. WHAT: an errno's name, EIO ENOSPC EDQUOT; short; or delay, of a few ms.  Or it is
- * "bad OFFSET LENGTH": no read that touches these bytes succeeds.
+ * sync. WHAT: an errno's name, EIO ENOSPC EDQUOT; short; delay, of a few ms; or stall,
+ * until no rule says so any more.  Or it is "bad OFFSET LENGTH": no read that touches
+ * these bytes succeeds.
  *
  * A call that fails moves no byte; a short one moves about half, a whole number of
  * sectors. */
@@ -77,6 +78,23 @@ note (const char *call, const char *what)
   close (fd);
 }
 
+static bool
+stalls (void)
+{
+  char rules[RULES_MAX];
+
+  read_rules (rules);
+  return strstr (rules, "stall") != NULL;
+}
+
+static void
+wait_for_stalls (const struct timespec *pause)
+{
+  do
+    nanosleep (pause, NULL);
+  while (stalls ());
+}
+
 static void
 carry_out (const char *call, const char *what, Fault *ret)
 {
@@ -85,6 +103,8 @@ carry_out (const char *call, const char *what, Fault *ret)
   note (call, what);
   if (strcmp (what, "delay") == 0)
     nanosleep (&delay, NULL);
+  else if (strcmp (what, "stall") == 0)
+    wait_for_stalls (&delay);
   else if (strcmp (what, "short") == 0)
     ret->is_short = true;
   for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
@@ -165,9 +185,15 @@ vectored (const char *call, const char *name, int fd, const struct iovec *iov, i
 {
   Vectored *real = (Vectored *)dlsym (RTLD_NEXT, name);
   struct iovec parts[PARTS_MAX];
-  Fault fault = draw (call, fd);
   size_t total = 0;
+  Fault fault;
 
+  /* Who does not want to wait is told that he would have to. */
+  if ((flags & RWF_NOWAIT) && is_the_file (fd) && stalls ()) {
+    errno = EAGAIN;
+    return -1;
+  }
+  fault = draw (call, fd);
   if (fault.error)
     return -1;
   for (int i = 0; i < count; i++)

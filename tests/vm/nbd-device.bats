@@ -26,7 +26,7 @@ setup_file() {
   cd "$BATS_FILE_TMPDIR"
   imgmount=$(realpath "${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}")
   make_images
-  "$BATS_TEST_DIRNAME/run" --cpus 2 --timeout 300 --disk disk.ext4 --module ext4 \
+  "$BATS_TEST_DIRNAME/run" --cpus 2 --timeout 900 --disk disk.ext4 --module ext4 \
     --program "$imgmount" --program nbdinfo "$BATS_TEST_DIRNAME/nbd-device.sh" >listing
   [[ $(tail -n 1 listing) == '=== end' ]] || { cat listing >&2; return 1; }
 }
@@ -149,6 +149,21 @@ status 1
 /dev/nbd4
 status 0
 END
+}
+
+@test "nbd device: --status says which image a device is, also when its server was killed" {
+  expect status-netlink <<'END'
+where access pid image
+/dev/nbd2 ro PID /mnt/mbr.raw
+where access pid image
+/dev/nbd1 rw PID /mnt/gpt.qcow2
+"devices":[{"device":"/dev/nbd1","image":"/mnt/gpt.qcow2","read-only":false,"user":0,"pid":PID,"state":"served"}]}
+where access pid image
+/dev/nbd1 rw - /mnt/gpt.qcow2 [dead]
+imgmount: hint: the server of /dev/nbd1 has ended: imgmount --nbd -d /dev/nbd1 clears it
+END
+  # There the kernel frees the device itself.
+  expect status-ioctl < <(said status-netlink | sed '/state/q')
 }
 
 @test "nbd device: a mounted partition is not taken away" {

@@ -174,6 +174,29 @@ buffered() {
   md5sum <blank.raw
 }
 
+# What --status says of the devices, blanks squeezed and the process by name.
+status() {
+  imgmount --status "$@" 2>&1 | tr -s ' ' | sed "s/ $pid / PID /"
+}
+
+listed() {
+  section "status-$name"
+  attach 2 -r mbr.raw
+  status
+  detach 2
+  attach 1 gpt.qcow2
+  status
+  status --json | grep -A 20 devices | tr -d ' \n' | sed "s/:$pid,/:PID,/"
+  echo
+  kill -9 "$pid"
+  until_true gone "$pid"
+  rm -f /tmp/pid
+  status
+  imgmount --nbd $way -d /dev/nbd1 >/dev/null 2>&1
+  status
+  free 1
+}
+
 trimmed() {
   section "trim-$name"
   attach 0 --discard=unmap blank.raw
@@ -326,6 +349,7 @@ for name in netlink ioctl; do
   buffered
   trimmed
   killed
+  listed
   signalled
   forced
   with_socket

@@ -27,7 +27,11 @@ test_parsing (void)
   unsigned uid = 0;
   g_assert_true (im_mount_entry_user (entry, &uid));
   g_assert_cmpuint (uid, ==, 1000);
+  unsigned gid = 0;
+  g_assert_true (im_mount_entry_group (entry, &gid));
+  g_assert_cmpuint (gid, ==, 7);
   g_assert_false (im_mount_entry_user (im_mount_table_at (table, "/sys"), &uid));
+  g_assert_false (im_mount_entry_group (im_mount_table_at (table, "/sys"), &gid));
 }
 
 static void
@@ -39,6 +43,28 @@ test_topmost (void)
   g_assert_cmpstr (im_mount_table_of_device (table, 8, 1)->path, ==, "/mnt");
   g_assert_null (im_mount_table_of_device (table, 51, 0));
   g_assert_null (im_mount_table_at (table, "/mnt/"));
+}
+
+/* What is mounted read-only here, or is read-only everywhere. */
+static void
+test_read_only (void)
+{
+  static const struct {
+    const char *line;
+    bool read_only;
+  } cases[] = {
+      {"43 28 0:51 / /m rw,relatime - fuse.imgmount /y rw,user_id=0", false},
+      {"43 28 0:51 / /m ro,relatime - fuse.imgmount /y rw,user_id=0", true},
+      {"43 28 0:51 / /m rw,relatime - fuse.imgmount /y ro,user_id=0", true},
+      {"43 28 0:51 / /m ro - fuse.imgmount /y ro", true},
+      {"43 28 0:51 / /m rw,rootcontext=x - fuse.imgmount /y rw,rox", false},
+      {"43 28 0:51 / /m rox - fuse.imgmount /y rox", false},
+  };
+  for (size_t i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autoptr (GPtrArray) table = im_mount_table_parse (cases[i].line);
+    g_test_message ("%s", cases[i].line);
+    g_assert_cmpint (im_mount_table_at (table, "/m")->read_only, ==, cases[i].read_only);
+  }
 }
 
 static void
@@ -56,6 +82,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/base/mount-table/parsing", test_parsing);
   g_test_add_func ("/base/mount-table/topmost-is-meant", test_topmost);
+  g_test_add_func ("/base/mount-table/read-only", test_read_only);
   g_test_add_func ("/base/mount-table/this-process", test_own);
   return g_test_run ();
 }

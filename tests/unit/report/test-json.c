@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The keys of --list --json and --info --json, their types and values. */
+/* The keys of --list, --info and --status with --json, their types and values. */
 #include "image.h"
+#include "served.h"
 
 #include <json-glib/json-glib.h>
 
@@ -179,6 +180,49 @@ test_info (void)
   assert_string (json_array_get_object_element (snapshots, 0), "id", "1");
 }
 
+static void
+test_status (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GPtrArray) mounts = test_served (test_mounts, G_N_ELEMENTS (test_mounts));
+  g_autoptr (GPtrArray) devices = test_served (test_devices, G_N_ELEMENTS (test_devices));
+  g_autofree char *text = im_report_status_json (mounts, devices, &error);
+  g_assert_no_error (error);
+  g_autoptr (JsonNode) root = parse (text);
+  JsonArray *list = json_object_get_array_member (json_node_get_object (root), "mounts");
+  g_assert_cmpuint (json_array_get_length (list), ==, 2);
+  JsonObject *served = json_array_get_object_element (list, 0);
+  g_assert_cmpstr (json_object_get_string_member (served, "mountpoint"), ==, "/mnt/img");
+  g_assert_cmpstr (json_object_get_string_member (served, "image"), ==,
+                   "/images/vm.qcow2");
+  g_assert_false (json_object_get_boolean_member (served, "read-only"));
+  g_assert_cmpint (json_object_get_int_member (served, "user"), ==, 1000);
+  g_assert_cmpint (json_object_get_int_member (served, "pid"), ==, 1234);
+  g_assert_cmpstr (json_object_get_string_member (served, "state"), ==, "served");
+  JsonObject *dead = json_array_get_object_element (list, 1);
+  g_assert_true (json_object_get_boolean_member (dead, "read-only"));
+  g_assert_true (json_object_get_null_member (dead, "pid"));
+  g_assert_cmpstr (json_object_get_string_member (dead, "state"), ==, "dead");
+  list = json_object_get_array_member (json_node_get_object (root), "devices");
+  JsonObject *device = json_array_get_object_element (list, 0);
+  g_assert_cmpstr (json_object_get_string_member (device, "device"), ==, "/dev/nbd0");
+  g_assert_true (json_object_get_null_member (device, "image"));
+}
+
+/* Lists, and empty ones: whoever reads it need not ask whether they are there. */
+static void
+test_status_of_nothing (void)
+{
+  g_autoptr (GPtrArray) none = g_ptr_array_new ();
+  g_autofree char *text = im_report_status_json (none, none, NULL);
+  g_autoptr (JsonNode) root = parse (text);
+  JsonObject *object = json_node_get_object (root);
+  g_assert_cmpuint (
+      json_array_get_length (json_object_get_array_member (object, "mounts")), ==, 0);
+  g_assert_cmpuint (
+      json_array_get_length (json_object_get_array_member (object, "devices")), ==, 0);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -189,5 +233,7 @@ main (int argc, char **argv)
   g_test_add_func ("/report/json/huge-numbers-stay-positive",
                    test_huge_numbers_stay_positive);
   g_test_add_func ("/report/json/info", test_info);
+  g_test_add_func ("/report/json/status", test_status);
+  g_test_add_func ("/report/json/status-of-nothing", test_status_of_nothing);
   return g_test_run ();
 }

@@ -17,6 +17,10 @@ test_it_is_said (void)
   g_assert_cmpstr (list->message, ==, "built without json-glib");
   g_assert_null (im_report_info_json (&report, &info));
   g_assert_error (info, IM_ERROR, IM_ERROR_UNSUPPORTED);
+  g_autoptr (GPtrArray) none = g_ptr_array_new ();
+  g_autoptr (GError) status = NULL;
+  g_assert_null (im_report_status_json (none, none, &status));
+  g_assert_error (status, IM_ERROR, IM_ERROR_UNSUPPORTED);
 }
 
 int

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* --list and --info for people, letter by letter. */
+/* --list, --info and --status for people, letter by letter. */
 #include "image.h"
+#include "served.h"
 
 static const uint8_t efi_system[16] = {0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11,
                                        0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b};
@@ -110,6 +111,27 @@ test_info_tells_the_chain_and_its_facts (void)
                                   "  file size               4 KiB (4096 bytes)\n"));
 }
 
+static void
+test_status (void)
+{
+  g_autoptr (GPtrArray) mounts = test_served (test_mounts, G_N_ELEMENTS (test_mounts));
+  g_autoptr (GPtrArray) devices = test_served (test_devices, G_N_ELEMENTS (test_devices));
+  g_autofree char *text = im_report_status (mounts, devices);
+  g_assert_cmpstr (text, ==,
+                   "where          access  pid   image\n"
+                   "/mnt/img       rw      1234  /images/vm.qcow2\n"
+                   "/mnt/a\\x0ab \xc3\xa9  ro      -     /images/x.raw  [dead]\n"
+                   "/dev/nbd0      rw      99    -  [unknown]\n");
+}
+
+static void
+test_status_of_nothing (void)
+{
+  g_autoptr (GPtrArray) none = g_ptr_array_new ();
+  g_autofree char *text = im_report_status (none, none);
+  g_assert_cmpstr (text, ==, "");
+}
+
 int
 main (int argc, char **argv)
 {
@@ -120,5 +142,7 @@ main (int argc, char **argv)
   ADD ("containers-remarks-and-warnings", test_containers_remarks_and_warnings);
   ADD ("names-cannot-break-the-line", test_names_cannot_break_the_line);
   ADD ("info-tells-the-chain-and-its-facts", test_info_tells_the_chain_and_its_facts);
+  ADD ("status", test_status);
+  ADD ("status-of-nothing", test_status_of_nothing);
   return g_test_run ();
 }
