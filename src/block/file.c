@@ -29,11 +29,15 @@ im_file_unref (ImFile *file)
   if (!file || atomic_fetch_sub (&file->references, 1) != 1)
     return;
   close (file->fd);
+  if (file->durable_fd >= 0)
+    close (file->durable_fd);
   if (file->cached_fd >= 0)
     close (file->cached_fd);
   im_claims_free (file->claims);
   pthread_mutex_destroy (&file->resize);
   pthread_mutex_destroy (&file->filled.mutex);
+  pthread_mutex_destroy (&file->syncs.mutex);
+  pthread_cond_destroy (&file->syncs.ended);
   g_free (file->path);
   g_free (file);
 }
@@ -78,6 +82,14 @@ bool
 im_file_has_holes (const ImFile *file)
 {
   return S_ISREG (file->st.st_mode);
+}
+
+bool
+im_file_is_sparse (const ImFile *file)
+{
+  struct stat st;
+  return im_file_has_holes (file) && fstat (file->fd, &st) == 0 &&
+         (uint64_t)st.st_blocks < (uint64_t)st.st_size / 512;
 }
 
 bool
