@@ -2,6 +2,7 @@
 /* The disk drawn to scale, letter by letter. */
 #include "base/error.h"
 #include "image.h"
+#include "report/drawing.h"
 
 #define MIB (UINT64_C (1) << 20)
 
@@ -329,6 +330,26 @@ test_an_endless_map_is_estimated (void)
                   "  +------------------------------------------------------+\n");
 }
 
+/* As when the map is on a disk that takes seconds for each look. */
+static void
+test_a_slow_map_is_left_out (void)
+{
+  g_autoptr (TestDisk) disk = gpt_disk ();
+  g_autoptr (ImPartitionTable) table = test_disk_table (disk, 0);
+  g_autoptr (ImDrawing) drawing = im_drawing_new (table, 56);
+  g_auto (ImFill) fill = {.columns = g_new0 (ImColumn, 56), .gave_up = true};
+  g_autofree char *text = im_drawing_paint (drawing, &fill, &ascii);
+  g_assert_cmpstr (
+      text, ==,
+      "  +--+----------------------------------+----------------+\n"
+      "  |p1| p2 root                          | gap            |\n"
+      "  |  | 40 MiB                           | 19 MiB         |\n"
+      "  |  |                                  |                |\n"
+      "  |  |                                  |                |\n"
+      "  +--+----------------------------------+----------------+\n"
+      "  what is allocated is not shown: reading the image's map takes too long\n");
+}
+
 static void
 test_a_bad_map_is_said (void)
 {
@@ -366,6 +387,7 @@ main (int argc, char **argv)
   ADD ("names-stay-in-their-cell", test_names_stay_in_their_cell);
   ADD ("any-width-will-do", test_any_width_will_do);
   ADD ("an-endless-map-is-estimated", test_an_endless_map_is_estimated);
+  ADD ("a-slow-map-is-left-out", test_a_slow_map_is_left_out);
   ADD ("a-bad-map-is-said", test_a_bad_map_is_said);
   return g_test_run ();
 }
