@@ -220,14 +220,24 @@ op_read (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
   }
 }
 
-/* A search that somebody waits for no longer. */
+/* Before this a search goes on although whoever waits got a signal: few end a process,
+ * and nobody expects that lseek is interrupted.  One that is over a vast disk must be,
+ * since a process that is to end waits for the answer. */
+#define PATIENCE_US G_USEC_PER_SEC
+
+typedef struct {
+  fuse_req_t req;
+  gint64 begun;
+} Search;
+
 static bool
 is_cancelled (void *data)
 {
-  fuse_req_t req = data;
-  return atomic_load_explicit (&im_fuse_server_of (req)->aborting,
+  const Search *search = data;
+  return atomic_load_explicit (&im_fuse_server_of (search->req)->aborting,
                                memory_order_relaxed) ||
-         fuse_req_interrupted (req);
+         (g_get_monotonic_time () - search->begun > PATIENCE_US &&
+          fuse_req_interrupted (search->req));
 }
 
 static void
@@ -235,8 +245,9 @@ seek_block (fuse_req_t req, const ImNode *node, uint64_t offset, bool hole)
 {
   g_autoptr (GError) error = NULL;
   uint64_t found = 0;
+  Search search = {.req = req, .begun = g_get_monotonic_time ()};
   im_fuse_channel_will_wait ();
-  switch (im_fuse_seek (node->block->block, offset, hole, is_cancelled, req, &found,
+  switch (im_fuse_seek (node->block->block, offset, hole, is_cancelled, &search, &found,
                         &error)) {
   case IM_SEEK_FOUND:
     fuse_reply_lseek (req, (off_t)found);

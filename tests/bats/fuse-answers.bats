@@ -160,3 +160,64 @@ PY
   echo "$output"
   cmp direct "$DISK"
 }
+
+@test "fuse answers: signals that end nobody interrupt no call" {
+  qemu-img create -q -f qcow2 -o cluster_size=4k wide.qcow2 64G
+  "$IMGMOUNT" wide.qcow2 "$D"
+  py "$D/disk" <<'PY'
+import ctypes, errno, os, signal, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.lseek.restype = libc.pread.restype = libc.pwrite.restype = ctypes.c_long
+N, L = ctypes.c_size_t, ctypes.c_long
+reader, writer = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[1], os.O_RDWR)
+buffer = ctypes.create_string_buffer(1 << 20)
+calls = {
+    "seek to data": lambda i: libc.lseek(reader, L(0), os.SEEK_DATA),
+    "seek to a hole": lambda i: libc.lseek(reader, L(i << 12), os.SEEK_HOLE),
+    "read": lambda i: libc.pread(reader, buffer, N(1 << 20), L(i << 20)),
+    "write": lambda i: libc.pwrite(writer, buffer, N(300000), L(i % 50 << 20)),
+    "punch": lambda i: libc.fallocate(writer, 3, L(i % 50 << 20), L(4096)),
+    "fdatasync": lambda i: libc.fdatasync(writer) if i % 50 == 0 else 0,
+}
+# As a program has them that counts time, or whose children end.
+signals = 0
+def count(*_):
+    global signals
+    signals += 1
+signal.signal(signal.SIGALRM, count)
+signal.siginterrupt(signal.SIGALRM, False)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0003)
+end, i = time.monotonic() + 2, 0
+while time.monotonic() < end or signals < 100:
+    for name, call in calls.items():
+        if call(i) < 0 and ctypes.get_errno() != errno.ENXIO:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            sys.exit(f"{name}: {os.strerror(ctypes.get_errno())}, after {i} rounds")
+    i += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+PY
+}
+
+@test "fuse answers: a search over a vast disk ends with whoever asked, and with the server" {
+  qemu-img create -q -f qcow2 -o cluster_size=2M vast.qcow2 1E
+  serve vast.qcow2 "$D"
+  search() { exec python3 -c 'import os, sys; os.lseek(os.open(sys.argv[1], os.O_RDONLY), 0, os.SEEK_DATA)' "$D/disk"; }
+  search 3>&- &
+  searcher=$!
+  sleep 1
+  kill -KILL "$searcher"
+  end=0
+  ended "$searcher" || end=$?
+  # 0 or an error would be the end of a search that was not long enough.
+  [ "$end" -eq 137 ]
+  search 3>&- &
+  searcher=$!
+  sleep 1
+  kill -TERM "$SERVER"
+  until_unmounted
+  kill -TERM "$SERVER"
+  ended "$SERVER"
+  SERVER=
+  run ended "$searcher"
+  [ "$status" -ne 0 ]
+}

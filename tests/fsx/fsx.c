@@ -47,6 +47,7 @@ typedef struct {
   View views[MAX_PLACES];
   uint8_t *buf; /* MAX_LENGTH, aligned for direct I/O */
   uint64_t actions;
+  double slowest; /* seconds of one step */
   pthread_t thread;
 } Worker;
 
@@ -261,9 +262,13 @@ work (void *data)
   for (unsigned i = 0; i < worker->options->n_places; i++)
     view_open (&worker->options->places[i], &worker->views[i]);
   double end = now () + worker->options->seconds;
-  while (now () < end && !atomic_load (&worker->model->stop)) {
+  for (double begun = now (); begun < end && !atomic_load (&worker->model->stop);) {
     step (worker, weights);
     worker->actions++;
+    double ended = now ();
+    if (ended - begun > worker->slowest)
+      worker->slowest = ended - begun;
+    begun = ended;
   }
   for (unsigned i = 0; i < worker->options->n_places; i++)
     view_close (&worker->views[i]);
@@ -295,13 +300,17 @@ run_process (const Options *options, unsigned process)
       errx (1, "no thread");
   }
   uint64_t actions = 0;
+  double slowest = 0;
   for (unsigned i = 0; i < options->workers; i++) {
     pthread_join (workers[i].thread, NULL);
     actions += workers[i].actions;
+    if (workers[i].slowest > slowest)
+      slowest = workers[i].slowest;
     free (workers[i].buf);
   }
   free (workers);
-  printf ("process %u: %" PRIu64 " steps\n", process, actions);
+  printf ("process %u: %" PRIu64 " steps, the slowest in %.2f s\n", process, actions,
+          slowest);
   fflush (stdout);
   _exit (atomic_load (&options->model->stop) ? 1 : 0);
 }
