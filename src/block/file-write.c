@@ -281,6 +281,15 @@ write_zeros_out (ImFile *file, uint64_t offset, uint64_t length, GError **error)
   return true;
 }
 
+/* Had a full file system no room to note a hole?  By then it may have dropped what the
+ * page cache held, and old bytes of the medium are seen again: zeros have to be written
+ * there, which where there are bytes needs no room. */
+static bool
+is_out_of_space (int errnum)
+{
+  return errnum == ENOSPC || errnum == EDQUOT;
+}
+
 static bool
 zero_range (ImFile *file, uint64_t offset, uint64_t length, bool may_unmap, bool fast,
             GError **error)
@@ -289,7 +298,7 @@ zero_range (ImFile *file, uint64_t offset, uint64_t length, bool may_unmap, bool
       (may_unmap && fallocate_range (file, FALLOC_FL_PUNCH_HOLE, offset, length)) ||
       fallocate_range (file, FALLOC_FL_ZERO_RANGE, offset, length))
     return true;
-  if (!is_unsupported (errno) || fast) {
+  if (!is_out_of_space (errno) && (!is_unsupported (errno) || fast)) {
     im_set_errno (error, is_unsupported (errno) ? ENOTSUP : errno,
                   "cannot zero at offset %" G_GUINT64_FORMAT, offset);
     return false;
@@ -332,13 +341,18 @@ im_file_discard (ImFile *file, uint64_t offset, uint64_t length, GError **error)
       length == 0 || (S_ISBLK (file->st.st_mode)
                           ? discard_device (file, offset, length)
                           : fallocate_range (file, FALLOC_FL_PUNCH_HOLE, offset, length));
-  if (done || is_unsupported (errno)) {
-    if (done)
-      note_change (file, &change);
-    return true;
+  if (!done && is_out_of_space (errno)) {
+    if (!write_zeros_out (file, offset, length, error))
+      return false;
+    done = true;
   }
-  im_set_errno (error, errno, "cannot discard at offset %" G_GUINT64_FORMAT, offset);
-  return false;
+  if (!done && !is_unsupported (errno)) {
+    im_set_errno (error, errno, "cannot discard at offset %" G_GUINT64_FORMAT, offset);
+    return false;
+  }
+  if (done)
+    note_change (file, &change);
+  return true;
 }
 
 /* fdatasync, as far as the test lets it be made; the errno otherwise. */

@@ -181,7 +181,8 @@ class Worker(threading.Thread):
         return worked
 
     def change(self, first, n, values, durable, function, *arguments):
-        """VALUES: what the sectors hold afterwards; None: what they held, or zeros."""
+        """VALUES: what the sectors hold afterwards; None: what they held, or zeros.  A file system
+        that has no room for a hole may have dropped the pages, and has what the medium has."""
         if not self.look(first, n):
             return
         sectors = range(first, first + n)
@@ -189,8 +190,11 @@ class Worker(threading.Thread):
         for value, s in zip(values, sectors):
             self.allowed[s] |= value
         worked = self.attempt(function, *arguments)[1]
+        cut = function in (self.disk.zero, self.disk.discard)
         for value, s in zip(values, sectors):
-            self.held[s] = value if worked else self.held[s] | value
+            if not worked:
+                value = value | (self.allowed[s] if cut else self.held[s])
+            self.held[s] = value
             if durable and worked:
                 self.allowed[s] = set(value)
         self.unflushed.update(sectors)

@@ -75,6 +75,11 @@ survives() { # HOW IMAGE ERROR RULES...
     'write 20 delay' 'sync 3 delay' 'zero 7 EIO' 'size 3 ENOSPC'
 }
 
+@test "faults: where the file system has no room to note a hole, zeros are written" {
+  survives nbd disk.raw '' 'zero 2 ENOSPC'
+  survives nbd outside.qcow2 '' 'zero 2 EDQUOT'
+}
+
 # After a failed fdatasync the kernel may have dropped what it could not write.
 forgets_nothing() { # HOW IMAGE
   local status=0 worker

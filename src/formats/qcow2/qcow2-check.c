@@ -156,18 +156,12 @@ static const char *
 fault_of (const Check *c, const uint64_t *words, uint64_t guest, Qcow2Cluster *ret_first)
 {
   unsigned subclusters = 1u << (c->geometry.cluster_bits - c->geometry.subcluster_bits);
+  unsigned sub = qcow2_l2_decode (&c->geometry, words, guest, 0, ret_first);
+  Qcow2Cluster cluster = *ret_first;
 
-  for (unsigned sub = 0; sub < subclusters;) {
-    Qcow2Cluster cluster;
-    unsigned run = qcow2_l2_decode (&c->geometry, words, guest, sub, &cluster);
-
-    if (sub == 0)
-      *ret_first = cluster;
-    if (cluster.kind == QCOW2_BAD)
-      return cluster.reason;
-    sub += run;
-  }
-  return NULL;
+  while (cluster.kind != QCOW2_BAD && sub < subclusters)
+    sub += qcow2_l2_decode (&c->geometry, words, guest, sub, &cluster);
+  return cluster.kind == QCOW2_BAD ? cluster.reason : NULL;
 }
 
 static void
@@ -309,9 +303,11 @@ check_bitmap (Check *c, const Qcow2Bitmap *bitmap, GError **error)
             bitmap->name, bitmap->table_entries, bitmap->table_offset);
     return true;
   }
+  if (bytes == 0)
+    return true;
   use (c, bitmap->table_offset, bytes);
   table = g_try_malloc (bytes);
-  if (!table && bytes > 0) {
+  if (!table) {
     im_set_errno (error, ENOMEM, "bitmap table of %" PRIu64 " bytes", bytes);
     return false;
   }
