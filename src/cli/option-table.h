@@ -32,6 +32,7 @@ typedef struct {
   unsigned forms;                /* ImForm bits where it is allowed */
   uint64_t minimum, maximum;     /* NUMBER */
   const ImOptionChoice *choices; /* CHOICE */
+  bool last_wins;                /* CHOICE: it may be made again */
   uint64_t preset;               /* PRESET */
   const char *argument;          /* what --help calls it; NULL: takes none */
   const char *help;              /* one line; NULL: an entry that another one explains */

@@ -95,6 +95,8 @@ take_number (const ImOptionEntry *entry, const char *value, void *field, GError 
 static bool
 check_once (const Reading *reading, const ImOptionEntry *entry, GError **error)
 {
+  if (entry->last_wins)
+    return true;
   for (guint i = 0; i + 1 < reading->used->len; i++) {
     const ImOptionEntry *earlier = reading->used->pdata[i];
     if (earlier == entry)
@@ -373,6 +375,8 @@ im_options_check (const ImOptions *options, GError **error)
   if (options->aio == IM_AIO_NATIVE && options->cache != IM_CACHE_NONE &&
       options->cache != IM_CACHE_DIRECTSYNC)
     return usage (error, "--aio=native needs --cache=none or --cache=directsync");
+  if (options->detect_zeroes == IM_DETECT_ZEROES_UNMAP && !options->discard)
+    return usage (error, "--detect-zeroes=unmap needs --discard=unmap");
   if (options->fork && options->foreground)
     return usage (error, "--fork and --foreground exclude each other");
   return check_sector_size (options->sector_size, error) &&

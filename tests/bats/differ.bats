@@ -33,7 +33,11 @@ draw_image() {
   local options size
   IMAGE=a.qcow2
   read -ra ARGUMENTS <<<"$(one_of "${MODES[@]}")"
-  ARGUMENTS+=(--discard="$(one_of ignore unmap)" --detect-zeroes="$(one_of off on unmap)")
+  ARGUMENTS+=(--discard="$(one_of ignore unmap)")
+  case ${ARGUMENTS[-1]} in
+    *unmap) ARGUMENTS+=(--detect-zeroes="$(one_of off on unmap)") ;;
+    *) ARGUMENTS+=(--detect-zeroes="$(one_of off on)") ;;
+  esac
   size=$((5000000 + RANDOM * 100 / 512 * 512))
   if ((RANDOM % 8 == 0)); then
     IMAGE=a.raw ARGUMENTS+=(-f raw)

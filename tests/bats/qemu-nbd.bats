@@ -113,6 +113,8 @@ disk.raw disk.raw
 --discard nonsense disk.raw
 --discard unmap --discard unmap disk.raw
 --detect-zeroes nonsense disk.raw
+--detect-zeroes unmap -f raw disk.raw
+--detect-zeroes unmap --discard ignore -f raw disk.raw
 --nonsense disk.raw
 -z disk.raw
 -k
@@ -123,6 +125,42 @@ disk.raw disk.raw
 -L -f raw
 -L -k $PWD/absent
 -L --fork
+-L -k $PWD/absent -c /dev/nbd0
+-L -o 1
+-L -l first
+-L -B b0
+-L -A
+-L -D text
+-L -n
+-L --cache none
+-L --aio threads
+-L --discard on
+-L -k $PWD/absent --tls-hostname x
+-L -k $PWD/absent --tls-creds absent
+-L -k $PWD/absent --object tls-creds-psk,id=t,endpoint=server,dir=$PWD --tls-creds t
+-L -k $PWD/absent --object authz-simple,id=a,identity=x --tls-authz a
+--tls-creds absent -f raw disk.raw
+--tls-authz absent -f raw disk.raw
+--tls-hostname x -f raw disk.raw
+--object secret,id=s,data=x --tls-creds s -f raw disk.raw
+--object tls-creds-x509,id=t,endpoint=server,dir=$PWD/absent --tls-creds t -f raw disk.raw
+--object tls-creds-psk,id=t,endpoint=client,dir=$PWD --tls-creds t -f raw disk.raw
+-c /dev/absent --tls-creds t -f raw disk.raw
+--object nonsense,id=x -f raw disk.raw
+--object secret,data=x -f raw disk.raw
+--object secret,id=s,data=x --object secret,id=s,data=x -f raw disk.raw
+--aio native -f raw disk.raw
+--image-opts -f raw driver=raw,file.filename=disk.raw
+--image-opts driver=nonsense,file.filename=disk.raw
+--image-opts driver=raw,file.filename=absent
+--image-opts driver=raw
+--image-opts disk.raw
+--image-opts driver=raw,file.filename=disk.raw,nonsense=1
+--image-opts driver=raw,offset=nonsense,file.filename=disk.raw
+--image-opts driver=raw,offset=1G,file.filename=disk.raw
+--fork=1 -f raw disk.raw
+--persistent=1 -f raw disk.raw
+--s -f raw disk.raw
 --pid-file $PWD/no/such/pid -k $SOCKET -f raw disk.raw
 END
 }
@@ -193,6 +231,7 @@ END
     [ "$(status_of theirs "$line")" = "$theirs" ] || { echo "$line: theirs"; cat theirs.err; return 1; }
     [ "$(status_of ours "$line")" = "$ours" ] || { echo "$line: ours"; cat ours.err; return 1; }
   done <<'END'
+1|124|-o 1k -k $SOCKET -f raw disk.raw
 124|1|-r -l first -B b0 -k $SOCKET -f qcow2 disk.qcow2
 END
 }
