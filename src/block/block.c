@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "block/check.h"
+#include "block/claims.h"
 #include "block/operation.h"
 #include "block/read-ahead.h"
 
@@ -19,6 +20,7 @@ im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBlock *pa
   block->read_only_because = NULL;
   block->policy = (ImWritePolicy){0};
   block->guard = NULL;
+  block->guard_claims = NULL;
   block->parent = parent;
   block->shared = shared;
   block->file = NULL;
@@ -30,6 +32,13 @@ void
 im_block_set_file (ImBlock *block, ImFile *file)
 {
   block->file = im_file_ref (file);
+}
+
+void
+im_block_set_guard (ImBlock *block, const ImWriteGuard *guard)
+{
+  block->guard = guard;
+  block->guard_claims = im_claims_new ();
 }
 
 ImBlock *
@@ -46,6 +55,7 @@ im_block_unref (ImBlock *block)
   while (block && atomic_fetch_sub (&block->references, 1) == 1) {
     ImBlock *parent = block->parent;
     ImFile *file = block->file;
+    im_claims_free (block->guard_claims);
     im_read_ahead_free (atomic_load (&block->read_ahead));
     block->ops->free (block);
     im_file_unref (file);
