@@ -3,10 +3,11 @@
  * part of their work, or take long.
  *
  *   FAULT_FILE   the file
- *   FAULT_RULES  a file of lines "CALL EVERY WHAT", read anew at each call, so that a
- * test can change it.  One call in EVERY is hit. CALL: read write zero size sync WHAT: an
- * errno's name, EIO ENOSPC EDQUOT; short; or delay, of a few ms FAULT_LOG    gets a line
- * for each call that was hit
+ *   FAULT_RULES  a file of lines "CALL EVERY WHAT", read anew at each call, so that
+ *                a test can change it.  One call in EVERY is hit.
+ *                CALL: read write zero size sync
+ *                WHAT: an errno's name, EIO ENOSPC EDQUOT; short; or delay, of a few ms
+ *   FAULT_LOG    gets a line for each call that was hit
  *
  * A call that fails moves no byte; a short one moves about half, a whole number of
  * sectors. */
