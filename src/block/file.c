@@ -85,6 +85,14 @@ im_file_has_holes (const ImFile *file)
 }
 
 bool
+im_file_is_sparse (const ImFile *file)
+{
+  struct stat st;
+  return im_file_has_holes (file) && fstat (file->fd, &st) == 0 &&
+         (uint64_t)st.st_blocks < (uint64_t)st.st_size / 512;
+}
+
+bool
 im_file_writes_through (const ImFile *file)
 {
   return file->cache == IM_CACHE_WRITETHROUGH || file->cache == IM_CACHE_DIRECTSYNC;
@@ -197,6 +205,10 @@ im_file_pread_nowait (ImFile *file, void *buf, size_t len, uint64_t offset)
   return true;
 }
 
+/* Beyond this tmpfs rounds up to a page and overflows, so that it finds no data where
+ * some is; pages have 64 KiB at the most. */
+#define LAST_TOLD ((uint64_t)INT64_MAX - (64u << 10))
+
 void
 im_file_find_run (ImFile *file, uint64_t offset, uint64_t len, bool *ret_data,
                   uint64_t *ret_run)
@@ -213,7 +225,8 @@ im_file_find_run (ImFile *file, uint64_t offset, uint64_t len, bool *ret_data,
   }
   off_t data = lseek (file->fd, (off_t)offset, SEEK_DATA);
   if (data < 0 && errno == ENXIO) {
-    *ret_data = false;
+    *ret_data = offset > LAST_TOLD;
+    *ret_run = *ret_data ? left : len;
     return;
   }
   if (data > (off_t)offset) {

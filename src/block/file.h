@@ -88,6 +88,9 @@ const struct stat *im_file_stat (const ImFile *file);
 /* True where reading a hole is possible at all, that is for regular files. */
 bool im_file_has_holes (const ImFile *file);
 
+/* Does it take less space than its size, now?  Then it has holes. */
+bool im_file_is_sparse (const ImFile *file);
+
 /* Reads exactly LEN bytes at OFFSET.  What lies past im_file_size reads as zeros; a file
  * that turned out shorter than that since it was opened is an I/O error. */
 bool im_file_pread (ImFile *file, void *buf, size_t len, uint64_t offset, GError **error);

@@ -6,6 +6,7 @@
 bats_require_minimum_version 1.5.0
 
 load fault-helpers
+load loop-helpers
 
 # Starts with a disk that keeps to the rules in the file of that name; none yet.
 start_on_broken_disk() { # HOW IMAGE [OPTION...]
@@ -162,7 +163,7 @@ make_small() {
   truncate -s 24M small.img
   mkfs.ext4 -q -O ^has_journal -m 0 small.img
   mkdir small
-  mount -o loop small.img small || skip "no loop devices"
+  mount_loop small.img small || skip "no loop devices"
 }
 
 # Fills it while IMAGE is written; then there is room again.
