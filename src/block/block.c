@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "block/check.h"
+#include "block/claims.h"
 #include "block/operation.h"
 #include "block/read-ahead.h"
 
@@ -22,6 +23,7 @@ im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBlock *pa
   block->fills_damage = false;
   block->policy = (ImWritePolicy){0};
   block->guard = NULL;
+  block->guard_claims = NULL;
   block->parent = parent;
   block->shared = shared;
   block->file = NULL;
@@ -41,6 +43,13 @@ im_block_note_damage (ImBlock *block, ImDamage *damage)
   block->damage = damage;
 }
 
+void
+im_block_set_guard (ImBlock *block, const ImWriteGuard *guard)
+{
+  block->guard = guard;
+  block->guard_claims = im_claims_new ();
+}
+
 ImBlock *
 im_block_ref (ImBlock *block)
 {
@@ -55,6 +64,7 @@ im_block_unref (ImBlock *block)
   while (block && atomic_fetch_sub (&block->references, 1) == 1) {
     ImBlock *parent = block->parent;
     ImFile *file = block->file;
+    im_claims_free (block->guard_claims);
     im_read_ahead_free (atomic_load (&block->read_ahead));
     block->ops->free (block);
     im_file_unref (file);

@@ -152,10 +152,16 @@ typedef struct {
   bool ignore_flushes; /* what is written vanishes anyway: flushes and FUA do nothing */
 } ImWritePolicy;
 
-/* Asked before each change of [OFFSET, OFFSET + LENGTH); BUF is NULL for zeros.  False
- * refuses it. */
-typedef bool (*ImWriteGuard) (ImBlock *block, const void *buf, uint64_t length,
-                              uint64_t offset, GError **error);
+/* Who refuses certain changes. */
+typedef struct {
+  /* Can a change of [OFFSET, OFFSET + LENGTH) be one of them? */
+  bool (*concerns) (const ImBlock *block, uint64_t length, uint64_t offset);
+  /* Asked before each that can; BUF is NULL for zeros.  False refuses it.  What was
+   * allowed is done before the next is asked about: two may together be what neither is.
+   */
+  bool (*allows) (ImBlock *block, const void *buf, uint64_t length, uint64_t offset,
+                  GError **error);
+} ImWriteGuard;
 
 /* Drivers embed this as their first member and fill it by im_block_init. */
 struct ImBlock {
@@ -175,7 +181,9 @@ struct ImBlock {
   uint64_t damage_start;     /* the block's first byte, there */
   bool fills_damage;         /* reads as im_slice_new_filled says */
   ImWritePolicy policy;      /* all off.  Set once, by whoever opened it */
-  ImWriteGuard guard;        /* NULL: none.  Set once, by whoever opened it */
+  /* NULL: none, and no claims.  Set once, by im_block_set_guard */
+  const ImWriteGuard *guard;
+  struct ImClaims *guard_claims; /* one, by the change that concerns it */
   atomic_uint references;
   /* The core's, made when a CHUNK is first read. */
   _Atomic (struct ImReadAhead *) read_ahead;
@@ -188,6 +196,9 @@ void im_block_init (ImBlock *block, const ImBlockOps *ops, uint64_t size, ImBloc
 /* Remembers that BLOCK is the image in FILE.  Whoever opened it calls this, once, before
  * anybody else sees it. */
 void im_block_set_file (ImBlock *block, ImFile *file);
+
+/* From now on GUARD is asked.  Likewise. */
+void im_block_set_guard (ImBlock *block, const ImWriteGuard *guard);
 
 ImBlock *im_block_ref (ImBlock *block);
 void im_block_unref (ImBlock *block);

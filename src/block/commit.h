@@ -3,9 +3,11 @@
  * what it has changed and ranks the copies; they are written rank after rank, with the
  * file made durable in between, one commit at a time.
  *
- *   rank 0  marks that must precede any change      3  pointers to what 1 and 2 made
- * valid 1  what nothing points at yet; counts up   4  what quarantine released 2  what
- * makes the new counts valid
+ *   rank 0  marks that must precede any change
+ *        1  what nothing points at yet; counts up
+ *        2  what makes the new counts valid
+ *        3  pointers to what 1 and 2 made valid
+ *        4  what quarantine released
  *
  * A thread of its own commits what has become five seconds old. */
 #pragma once

@@ -3,9 +3,9 @@
  * the commit that wrote the removal is durable, and every operation that may still see
  * them has ended.
  *
- *    add ──► fresh ── seal (a commit copies) ──► sealed ── durable ──► waiting ── take
- * ──► ▲                                   │                 (operations end) └──────────
- * the commit failed ──────┘
+ *   add ──► fresh ── a commit copies ──► sealed ── it is durable ──► waiting ──► take
+ *             ▲                            │           (operations end)
+ *             └────────── it failed ───────┘
  *
  * No lock of its own: the owner's allocator mutex guards it. */
 #pragma once

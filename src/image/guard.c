@@ -22,17 +22,21 @@ apply_change (uint8_t *window, uint64_t at, size_t len, const uint8_t *buf,
     memset (window + (from - at), 0, to - from);
 }
 
-bool
-im_image_guard_raw (ImBlock *block, const void *buf, uint64_t length, uint64_t offset,
-                    GError **error)
+static bool
+concerns (const ImBlock *block, uint64_t length, uint64_t offset)
 {
   uint64_t head_end = im_min (IM_PROBE_HEAD, block->size);
   uint64_t tail_start = block->size - im_min (IM_PROBE_TAIL, block->size);
-  if (offset >= head_end && offset + length <= tail_start)
-    return true;
+  return offset < head_end || offset + length > tail_start;
+}
+
+static bool
+allows (ImBlock *block, const void *buf, uint64_t length, uint64_t offset, GError **error)
+{
+  uint64_t tail_start = block->size - im_min (IM_PROBE_TAIL, block->size);
   uint8_t head[IM_PROBE_HEAD], tail[IM_PROBE_TAIL];
   ImProbeInput input = {.head = head,
-                        .head_len = (size_t)head_end,
+                        .head_len = (size_t)im_min (IM_PROBE_HEAD, block->size),
                         .tail = tail,
                         .tail_len = (size_t)(block->size - tail_start),
                         .file_size = block->size};
@@ -49,3 +53,5 @@ im_image_guard_raw (ImBlock *block, const void *buf, uint64_t length, uint64_t o
                 format->name);
   return false;
 }
+
+const ImWriteGuard im_image_guard_raw = {.concerns = concerns, .allows = allows};

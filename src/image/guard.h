@@ -4,8 +4,7 @@
 
 #include "block/block.h"
 
-/* An ImWriteGuard for a disk that was taken for raw because it carries no signature: a
+/* For a disk that was taken for raw because it carries no signature: a
  * change after which probing would find one is refused (EPERM).  Else whoever can write
  * to the disk could make the next open of it read any file that it names. */
-bool im_image_guard_raw (ImBlock *block, const void *buf, uint64_t length,
-                         uint64_t offset, GError **error);
+extern const ImWriteGuard im_image_guard_raw;

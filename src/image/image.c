@@ -327,7 +327,7 @@ open_once (const char *path, const ImOpenOptions *options, const ImResources *sh
   if (!image->disk)
     return NULL;
   if (image->probed && image->format == &im_format_raw)
-    image->disk->guard = im_image_guard_raw;
+    im_block_set_guard (image->disk, &im_image_guard_raw);
   return g_steal_pointer (&image);
 }
 

@@ -12,18 +12,26 @@
  * of rank n, and nothing beyond it.  All comes again, in the state of then, which is
  * sound for each kind:
  *
- *   counts         Rank 1 as ever.  One that was raised may be too high in the file,
- * which is a leak; one was lowered only after the removal had become durable. new block
- * The table points at it from rank 2 on, so what was durable by then was a whole block;
- * that its later counts are rank 1 is as with any block. refcount table A new one is rank
- * 1 until rank 2 began.  From then on the header may name it: an entry that came after
- * the failure would be there before the block that it points at, were it not rank 2.  So
- * the table is no longer fresh, and the header's field alone comes again. L2 table
- * Likewise: rank 1 until rank 3 began.  Then an L1 entry may point at it and it is rank
- * 3, and what lies at its place is what rank 1 made durable, a sound table, and nothing
- * older. L1, L2 entry   Rank 3.  What they point at in the file was made in ranks 1 and 2
- * of the commit that wrote it first. quarantine     What lost its last pointer stays
- * until a commit that copied its removal is durable as a whole. */
+ * counts: rank 1 as ever.  One that was raised may be too high in the file, which is a
+ *   leak; one was lowered only after the removal had become durable.
+ *
+ * new block: the table points at it from rank 2 on, so what was durable by then was a
+ *   whole block; that its later counts are rank 1 is as with any block.
+ *
+ * refcount table: a new one is rank 1 until rank 2 began.  From then on the header may
+ *   name it: an entry that came after the failure would be there before the block that it
+ *   points at, were it not rank 2.  So the table is no longer fresh, and the header's
+ *   field alone comes again.
+ *
+ * L2 table: likewise rank 1 until rank 3 began.  Then an L1 entry may point at it and it
+ *   is rank 3, and what lies at its place is what rank 1 made durable, a sound table, and
+ *   nothing older.
+ *
+ * L1, L2 entry: rank 3.  What they point at in the file was made in ranks 1 and 2 of the
+ *   commit that wrote it first.
+ *
+ * quarantine: what lost its last pointer stays until a commit that copied its removal is
+ *   durable as a whole. */
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"

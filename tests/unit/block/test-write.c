@@ -123,6 +123,7 @@ static struct {
   unsigned writes, at_once, zeroes, discards, flushes;
   ImWriteFlags flags;
   uint64_t offset;
+  bool meanwhile; /* another change is tried during each */
 } calls;
 
 static bool
@@ -134,6 +135,16 @@ note_map (ImBlock *block, uint64_t offset, uint64_t length, ImMapFlags flags,
   return true;
 }
 
+/* What concerns the guard has to wait, all else has not. */
+static void
+change_meanwhile (ImBlock *block)
+{
+  if (!calls.meanwhile)
+    return;
+  g_assert_false (im_block_pwrite_nowait (block, "x", 1, 600));
+  g_assert_true (im_block_pwrite_nowait (block, "x", 1, 4096));
+}
+
 static bool
 note_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
              ImWriteFlags flags, GError **error)
@@ -141,6 +152,7 @@ note_pwrite (ImBlock *block, const void *buf, size_t len, uint64_t offset,
   calls.writes++;
   calls.flags = flags;
   calls.offset = offset;
+  change_meanwhile (block);
   return true;
 }
 
@@ -158,6 +170,7 @@ note_zeroes (ImBlock *block, uint64_t offset, uint64_t length, ImWriteFlags flag
 {
   calls.zeroes++;
   calls.flags = flags;
+  change_meanwhile (block);
   return true;
 }
 
@@ -238,20 +251,30 @@ test_ranges_are_checked (void)
 }
 
 static bool
+is_in_first_page (const ImBlock *block, uint64_t length, uint64_t offset)
+{
+  return offset < 4096;
+}
+
+static bool
 refuse_first_sector (ImBlock *block, const void *buf, uint64_t length, uint64_t offset,
                      GError **error)
 {
+  g_assert_cmpuint (offset, <, 4096);
   if (offset >= 512)
     return true;
   im_set_errno (error, EPERM, "the first sector");
   return false;
 }
 
+static const ImWriteGuard first_sector = {.concerns = is_in_first_page,
+                                          .allows = refuse_first_sector};
+
 static void
 test_guard_and_slices (void)
 {
   g_autoptr (ImBlock) block = note_block (true);
-  block->guard = refuse_first_sector;
+  im_block_set_guard (block, &first_sector);
   g_autoptr (ImBlock) slice = im_slice_new (block, 256, 4096, NULL);
   g_assert_true (im_block_is_writable (slice));
   g_autoptr (GError) error = NULL;
@@ -265,6 +288,20 @@ test_guard_and_slices (void)
   g_assert_cmpuint (calls.at_once, ==, 1);
   g_assert_true (im_block_flush (slice, NULL));
   g_assert_cmpuint (calls.flushes, ==, 1);
+}
+
+/* Two changes that may be made, each by itself, may not both be made at once. */
+static void
+test_guard_and_races (void)
+{
+  g_autoptr (ImBlock) block = note_block (true);
+  im_block_set_guard (block, &first_sector);
+  calls.meanwhile = true;
+  g_assert_true (im_block_pwrite (block, "x", 1, 512, 0, NULL));
+  g_assert_true (im_block_write_zeroes (block, 1024, 1, 0, NULL));
+  calls.meanwhile = false;
+  g_assert_cmpuint (calls.at_once, ==, 2);
+  g_assert_true (im_block_pwrite_nowait (block, "x", 1, 600));
 }
 
 static void
@@ -318,6 +355,7 @@ main (int argc, char **argv)
   g_test_add_func ("/block/write/read-only-is-erofs", test_read_only_is_erofs);
   g_test_add_func ("/block/write/ranges-are-checked", test_ranges_are_checked);
   g_test_add_func ("/block/write/guard-and-slices", test_guard_and_slices);
+  g_test_add_func ("/block/write/guard-and-races", test_guard_and_races);
   g_test_add_func ("/block/write/policy-of-discards-and-zeros", test_policy);
   g_test_add_func ("/block/write/flushes-of-what-vanishes-are-ignored",
                    test_ignored_flushes);

@@ -309,15 +309,16 @@ static void
 test_after_failures (void)
 {
   static const struct {
-    unsigned of, every;
+    const Case *of;
+    unsigned every;
     int error;
-  } failures[] = {
-      {0, 10, EIO}, {1, 25, ENOSPC}, {4, 12, ENOSPC}, {4, 40, EIO}, {7, 12, EIO}};
+  } failures[] = {{&cases[0], 10, EIO}, {&cases[1], 25, ENOSPC}, {&cases[4], 12, ENOSPC},
+                  {&cases[4], 40, EIO}, {&cases[7], 12, EIO},    {&growing, 60, ENOSPC}};
 
   if (!rig_has_qemu_img ())
     return;
   for (unsigned i = 0; i < G_N_ELEMENTS (failures); i++) {
-    const Case *c = &cases[failures[i].of];
+    const Case *c = failures[i].of;
     CrashPlan plan = plan_of (c, 70 + i);
     Qcow2Crash crash;
 
