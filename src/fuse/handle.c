@@ -130,16 +130,25 @@ fetch_block (ImBlock *block, void *buffer, size_t length, uint64_t offset, GErro
   return im_block_pread (block, buffer, length, offset, error);
 }
 
+/* How much of SIZE bytes at OFFSET there is, in one reply. */
+static size_t
+readable (const ImBlock *block, size_t size, uint64_t offset)
+{
+  if (offset >= block->size)
+    return 0;
+  return (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
+}
+
 static void
 read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
 {
   ImBlock *block = node->block->block;
   g_autoptr (GError) error = NULL;
-  if (offset >= block->size) {
+  size_t length = readable (block, size, offset);
+  if (length == 0) {
     fuse_reply_buf (req, NULL, 0);
     return;
   }
-  size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
   void *buffer = im_fuse_buffer (req);
   if (fetch_block (block, buffer, length, offset, &error)) {
     fuse_reply_buf (req, buffer, length);
@@ -165,13 +174,12 @@ im_fuse_read_at_once (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
   if (!node || node->kind != IM_NODE_BLOCK || off < 0)
     return false;
   ImBlock *block = node->block->block;
-  uint64_t offset = (uint64_t)off;
-  if (offset >= block->size)
+  size_t length = readable (block, size, (uint64_t)off);
+  if (length == 0)
     return false;
-  size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
   void *buffer = im_fuse_buffer (req);
   note_read (node, fi);
-  if (!im_block_pread_nowait (block, buffer, length, offset))
+  if (!im_block_pread_nowait (block, buffer, length, (uint64_t)off))
     return false;
   fuse_reply_buf (req, buffer, length);
   return true;
