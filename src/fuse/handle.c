@@ -131,6 +131,15 @@ fetch_block (ImBlock *block, void *buffer, size_t length, uint64_t offset,
   return im_block_pread_part (block, buffer, length, offset, ret_done, error);
 }
 
+/* How much of SIZE bytes at OFFSET there is, in one reply. */
+static size_t
+readable (const ImBlock *block, size_t size, uint64_t offset)
+{
+  if (offset >= block->size)
+    return 0;
+  return (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
+}
+
 /* DIRECT: past the page cache, where a read may end before damage, as on a disk.  In the
  * page cache the kernel would take that for the file's end; there it asks again, page by
  * page. */
@@ -140,11 +149,11 @@ read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset, bo
   ImBlock *block = node->block->block;
   size_t done = 0;
   g_autoptr (GError) error = NULL;
-  if (offset >= block->size) {
+  size_t length = readable (block, size, offset);
+  if (length == 0) {
     fuse_reply_buf (req, NULL, 0);
     return;
   }
-  size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
   void *buffer = im_fuse_buffer (req);
   if (fetch_block (block, buffer, length, offset, &done, &error)) {
     fuse_reply_buf (req, buffer, length);
@@ -180,13 +189,12 @@ im_fuse_read_at_once (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
   if (!node || node->kind != IM_NODE_BLOCK || off < 0)
     return false;
   ImBlock *block = node->block->block;
-  uint64_t offset = (uint64_t)off;
-  if (offset >= block->size)
+  size_t length = readable (block, size, (uint64_t)off);
+  if (length == 0)
     return false;
-  size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
   void *buffer = im_fuse_buffer (req);
   note_read (node, fi);
-  if (!im_block_pread_nowait (block, buffer, length, offset))
+  if (!im_block_pread_nowait (block, buffer, length, (uint64_t)off))
     return false;
   fuse_reply_buf (req, buffer, length);
   return true;

@@ -84,6 +84,22 @@ ended() {
   wait "$1"
 }
 
+# SERVER is told twice to stop, while p1 at 1 MiB is written to: clients get errors.
+second_sigterm_ends_it() {
+  local stress end=0
+  python3 "$BATS_TEST_DIRNAME/fuse-stress.py" "$D" 1048576 60 >stress.log 3>&- &
+  stress=$!
+  sleep 1
+  kill -TERM "$SERVER"
+  until_unmounted
+  kill -TERM "$SERVER"
+  ended "$SERVER"
+  SERVER=
+  ended "$stress" || end=$?
+  [ "$end" -eq 2 ]
+  run ! grep stale stress.log
+}
+
 py() {
   python3 - "$@"
 }

@@ -365,18 +365,7 @@ PY
 @test "fuse-write: a second SIGTERM ends a server amid writes" {
   make_disk
   serve "$DISK" "$D"
-  python3 "$BATS_TEST_DIRNAME/fuse-stress.py" "$D" 1048576 60 >stress.log 3>&- &
-  stress=$!
-  sleep 1
-  kill -TERM "$SERVER"
-  until_unmounted
-  kill -TERM "$SERVER"
-  ended "$SERVER"
-  SERVER=
-  end=0
-  ended "$stress" || end=$?
-  [ "$end" -eq 2 ]
-  run ! grep stale stress.log
+  second_sigterm_ends_it
 }
 
 @test "fuse-write: a killed server has lost nothing that it answered, and leaves no lock" {
