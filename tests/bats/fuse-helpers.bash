@@ -106,7 +106,7 @@ py() {
 
 # Makes PLACE, a folder of an ordinary user's (one with a name: fusermount3 asks for it),
 # with the program, DISK as disk.img, further files, and a mount point.
-make_place() { # [FILE...]
+make_user_place() { # [FILE...]
   PLACE=$(mktemp -d)
   cp "$IMGMOUNT" "$PLACE/imgmount"
   cp --sparse=always "$DISK" "$PLACE/disk.img"
@@ -126,7 +126,7 @@ as_user() { # SCRIPT MODE [FILE...]
 as_user_after() { # BEFORE SCRIPT MODE [FILE...]
   local before=$1
   shift
-  make_place "${@:3}"
+  make_user_place "${@:3}"
   printf '%s\n' "$1" >"$PLACE/script"
   run timeout 60 unshare -m -p -f --kill-child --mount-proc --propagation private bash -c "
     mount -t tmpfs -o mode=755 none /dev &&

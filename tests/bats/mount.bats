@@ -22,7 +22,7 @@ private_etc='{ mount --bind . /usr/local/bin; touch fstab fuse.conf; chmod a+rw 
 as_root() {
   [[ -e /etc/fstab ]] || skip "no /etc/fstab to put another in the place of"
   [[ $(command -v mount.fuse3) ]] || skip "mount.fuse3 is not installed"
-  make_place
+  make_user_place
   printf '%s\n' "$1" >"$PLACE/script"
   run timeout 60 unshare -m -p -f --kill-child --mount-proc --propagation private bash -c "
     cd $PLACE && $private_etc && { bash -eu ./script; status=\$?; }
