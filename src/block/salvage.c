@@ -157,18 +157,31 @@ half_of (const ImExtent *extent)
   return first == last ? 0 : (first + (last - first + 1) / 2) * unit - extent->at;
 }
 
+/* Reads all of EXTENT.  False: it is damaged, and *RET_DAMAGE says how, or ERROR is set.
+ */
 static bool
-read_file (Salvage *s, const ImExtent *extent, GError **error)
+try_extent (Salvage *s, const ImExtent *extent, GError **ret_damage, GError **error)
 {
-  GError *failure = NULL;
+  g_autoptr (GError) failure = NULL;
   if (im_read_extent (s->block, extent, s->buf + (extent->offset - s->base), &failure)) {
     s->at = extent->offset + extent->length;
     return true;
   }
-  if (!im_error_is_damage (failure)) {
-    g_propagate_error (error, failure);
+  if (im_error_is_damage (failure))
+    *ret_damage = g_steal_pointer (&failure);
+  else
+    g_propagate_error (error, g_steal_pointer (&failure));
+  return false;
+}
+
+static bool
+read_file (Salvage *s, const ImExtent *extent, GError **error)
+{
+  GError *failure = NULL;
+  if (try_extent (s, extent, &failure, error))
+    return true;
+  if (!failure)
     return false;
-  }
   uint64_t half = half_of (extent);
   if (half == 0) {
     note_unreadable (s, extent, failure);
@@ -186,14 +199,10 @@ read_extent (Salvage *s, const ImExtent *extent, GError **error)
   GError *failure = NULL;
   if (extent->kind == IM_EXTENT_FILE)
     return read_file (s, extent, error);
-  if (im_read_extent (s->block, extent, s->buf + (extent->offset - s->base), &failure)) {
-    s->at = extent->offset + extent->length;
+  if (try_extent (s, extent, &failure, error))
     return true;
-  }
-  if (!im_error_is_damage (failure)) {
-    g_propagate_error (error, failure);
+  if (!failure)
     return false;
-  }
   note_lost (s, extent, failure);
   return pass_over (s, extent, failure, error);
 }

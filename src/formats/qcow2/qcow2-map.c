@@ -129,31 +129,29 @@ add_chunk (Walk *w, uint64_t stop, const Qcow2Cluster *cluster, uint32_t within)
   };
 }
 
-/* Never merged: each names its own entry. */
-static void
+/* Never merged: each names its own entry.  NULL and full as with add. */
+static ImExtent *
 add_damaged (Walk *w, uint64_t stop, const char *reason, uint64_t entry_at,
              uint64_t entry)
 {
   ImExtent *e = add (w, stop, IM_EXTENT_DAMAGED);
 
   if (!e)
-    return;
+    return NULL;
   e->reason = reason;
   e->at = entry_at;
   e->entry = entry;
+  return e;
 }
 
 /* The same where nobody knows the entry's value. */
 static void
 add_unread (Walk *w, uint64_t stop, const char *reason, uint64_t entry_at)
 {
-  ImExtent *e = add (w, stop, IM_EXTENT_DAMAGED);
+  ImExtent *e = add_damaged (w, stop, reason, entry_at, 0);
 
-  if (!e)
-    return;
-  e->reason = reason;
-  e->at = entry_at;
-  e->unread = true;
+  if (e)
+    e->unread = true;
 }
 
 /* An entry of the L2 table at TABLE, as read. */
