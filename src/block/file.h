@@ -88,6 +88,9 @@ const struct stat *im_file_stat (const ImFile *file);
 /* True where reading a hole is possible at all, that is for regular files. */
 bool im_file_has_holes (const ImFile *file);
 
+/* Does it take less space than its size, now?  Then it has holes. */
+bool im_file_is_sparse (const ImFile *file);
+
 /* Reads exactly LEN bytes at OFFSET.  What lies past im_file_size reads as zeros; a file
  * that turned out shorter than that since it was opened is an I/O error. */
 bool im_file_pread (ImFile *file, void *buf, size_t len, uint64_t offset, GError **error);
@@ -164,6 +167,11 @@ void im_file_filled (ImFile *file, uint64_t at, uint64_t length, ImPool *pool);
  * become a hole.  FAST: ENOTSUP where that would mean writing zeros out. */
 bool im_file_write_zeroes (ImFile *file, uint64_t offset, uint64_t length, bool may_unmap,
                            bool fast, GError **error);
+
+/* Has the disk below set space aside for [OFFSET, OFFSET + LENGTH), which reads as
+ * before; writing there then needs no more.  True also where it knows no way to do that.
+ */
+bool im_file_reserve (ImFile *file, uint64_t offset, uint64_t length, GError **error);
 
 /* Gives the range's space back where that can be done; it then reads as zeros or as
  * before.  Fails only for errors of the disk. */

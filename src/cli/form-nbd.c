@@ -220,13 +220,20 @@ list_exports (const ImOptions *options)
 {
   g_autoptr (GError) error = NULL;
   g_autofree char *port = g_strdup_printf ("%u", (unsigned)options->port);
+  g_autoptr (ImNbdTls) tls = NULL;
+  bool ready = im_tls_open (options, &tls, &error);
   ImNbdOptions nbd = {.socket_path = options->socket,
                       .bind = options->bind,
                       .port = port,
-                      .handshake_limit = (unsigned)options->handshake_limit};
-  g_autoptr (ImNbdListing) listing = im_nbd_list (&nbd, &error);
+                      .handshake_limit = (unsigned)options->handshake_limit,
+                      .tls = tls,
+                      .tls_hostname = options->tls_hostname};
+  g_autoptr (ImNbdListing) listing = ready ? im_nbd_list (&nbd, &error) : NULL;
   if (!listing) {
     im_log_error ("%s", error->message);
+    if (ready && !tls && g_error_matches (error, IM_ERROR, IM_ERROR_NOT_FOUND))
+      im_log_hint (
+          "--object tls-creds-x509,id=ID,endpoint=client,dir=DIR --tls-creds ID");
     return EXIT_FAILURE;
   }
   g_autofree char *text = im_nbd_listing_text (listing);

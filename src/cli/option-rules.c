@@ -31,9 +31,9 @@ static const Rule excluding[] = {
 /* The first has no meaning without the second, or where there are two such rules without
  * either. */
 static const Rule needing[] = {
-    {"force", "disconnect"},     {"ioctl", "connect"},     {"ioctl", "disconnect"},
-    {"tls-authz", "tls-creds"},  {"timeout", "connect"},   {"block-size", "connect"},
-    {"selinux-label", "socket"}, {"selinux-label", "run"},
+    {"force", "disconnect"},    {"ioctl", "connect"},          {"ioctl", "disconnect"},
+    {"tls-authz", "tls-creds"}, {"tls-hostname", "tls-creds"}, {"timeout", "connect"},
+    {"block-size", "connect"},  {"selinux-label", "socket"},   {"selinux-label", "run"},
 };
 
 /* All that --disconnect takes. */
@@ -43,9 +43,11 @@ static const char *const disconnecting[] = {"disconnect", "force", "ioctl", "ver
 /* All that -L takes: where the server is, and what bears on no image; qemu-nbd draws the
  * line so, and what it lets stand has no meaning here either. */
 static const char *const listing[] = {
-    "port",     "bind",       "socket",     "handshake-limit", "verbose",  "read-only",
-    "snapshot", "persistent", "shared",     "image-opts",      "pid-file", "log",
-    "object",   "trace",      "foreground", "detect-zeroes",   NULL,
+    "port",      "bind",         "socket",     "handshake-limit",
+    "verbose",   "read-only",    "snapshot",   "persistent",
+    "shared",    "image-opts",   "pid-file",   "log",
+    "object",    "trace",        "foreground", "detect-zeroes",
+    "tls-creds", "tls-hostname", NULL,
 };
 
 bool
@@ -125,7 +127,13 @@ is_used_by_letter (const GPtrArray *used, char letter)
 static bool
 check_modes (const GPtrArray *used, GError **error)
 {
-  if (is_used_by_letter (used, 'L'))
+  bool lists = is_used_by_letter (used, 'L');
+  if (!lists && im_option_is_used (used, "tls-hostname")) {
+    g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
+                 "--tls-hostname has no meaning without -L");
+    return false;
+  }
+  if (lists)
     return check_only (used, "-L", 'L', listing, error);
   return !im_option_is_used (used, "disconnect") ||
          check_only (used, "--disconnect", 'd', disconnecting, error);
@@ -134,6 +142,6 @@ check_modes (const GPtrArray *used, GError **error)
 bool
 im_option_rules_check (const GPtrArray *used, GError **error)
 {
-  return check_excluding (used, error) && check_needing (used, error) &&
-         check_modes (used, error);
+  return check_excluding (used, error) && check_modes (used, error) &&
+         check_needing (used, error);
 }

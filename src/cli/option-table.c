@@ -406,7 +406,7 @@ const ImOptionEntry im_option_table[] = {
      FIELD (tls_creds),
      .forms = IM_FORM_NBD,
      .argument = "ID",
-     .help = "serve by TLS alone, with the keys of --object tls-creds-…,id=ID"},
+     .help = "by TLS alone, with the keys of --object tls-creds-…,id=ID; with -L too"},
     {.name = "tls-authz",
      .kind = IM_OPTION_STRING,
      FIELD (tls_authz),
@@ -424,7 +424,7 @@ const ImOptionEntry im_option_table[] = {
      FIELD (tls_hostname),
      .forms = IM_FORM_NBD,
      .argument = "NAME",
-     .help = "whom the server's certificate is for; not for a server"},
+     .help = "with -L: whom the server's certificate is for; default: --bind's"},
 };
 
 const size_t im_option_table_length = G_N_ELEMENTS (im_option_table);

@@ -66,14 +66,18 @@ read_properties (const ImObject *object, Properties *p, GError **error)
 }
 
 static bool
-check_properties (const ImObject *object, const Properties *p, GError **error)
+check_properties (const ImObject *object, const Properties *p, bool client,
+                  GError **error)
 {
-  if (g_strcmp0 (p->endpoint, "server") != 0)
+  if (client && p->endpoint && strcmp (p->endpoint, "client") != 0)
+    return im_object_refuse (object, error, "-L needs endpoint=client, not %s",
+                             p->endpoint);
+  if (!client && g_strcmp0 (p->endpoint, "server") != 0)
     return im_object_refuse (object, error, "a server needs endpoint=server, not %s",
                              p->endpoint ? p->endpoint : "client, the default");
   if (!p->dir)
     return im_object_refuse (object, error, "dir= is missing");
-  if (p->username)
+  if (p->username && !client)
     return im_object_refuse (object, error, "username= is for endpoint=client");
   return true;
 }
@@ -97,8 +101,10 @@ open_object (const ImOptions *options, const ImObject *object, bool *ret_verifie
              GError **error)
 {
   Properties p = {0};
-  ImNbdTlsOptions tls = {.pre_shared = is_type (object, "tls-creds-psk")};
-  if (!read_properties (object, &p, error) || !check_properties (object, &p, error) ||
+  ImNbdTlsOptions tls = {.pre_shared = is_type (object, "tls-creds-psk"),
+                         .client = options->list_exports};
+  if (!read_properties (object, &p, error) ||
+      !check_properties (object, &p, tls.client, error) ||
       !take_switch (object, "verify-peer", p.verify_peer, true, &tls.verify_peer,
                     error) ||
       !take_switch (object, "sanity-check", p.sanity_check, true, &tls.sanity_check,
@@ -108,6 +114,7 @@ open_object (const ImOptions *options, const ImObject *object, bool *ret_verifie
   if (p.passwordid && !password)
     return NULL;
   tls.dir = p.dir;
+  tls.username = p.username;
   tls.priority = p.priority;
   tls.password = password ? (const char *)password->bytes : NULL;
   *ret_verifies = tls.verify_peer && !tls.pre_shared;
@@ -212,6 +219,19 @@ add_authz (const ImOptions *options, ImNbdTls *tls, bool verifies, GError **erro
   return authz;
 }
 
+/* A socket's path, or an address to listen on, is no server's name. */
+static bool
+check_hostname (const ImOptions *options, bool verifies, GError **error)
+{
+  if (!options->list_exports || !verifies || options->tls_hostname ||
+      !(options->socket || strcmp (options->bind, "0.0.0.0") == 0))
+    return true;
+  g_set_error_literal (error, IM_ERROR, IM_ERROR_USAGE,
+                       "--tls-creds: whom is the server's certificate to be for? --bind "
+                       "or --tls-hostname has to name it");
+  return false;
+}
+
 static bool
 open_creds (const ImOptions *options, ImNbdTls **ret_tls, GError **error)
 {
@@ -224,7 +244,8 @@ open_creds (const ImOptions *options, ImNbdTls **ret_tls, GError **error)
                              "--tls-creds needs tls-creds-x509 or tls-creds-psk");
   bool verifies;
   g_autoptr (ImNbdTls) tls = open_object (options, object, &verifies, error);
-  if (!tls || (options->tls_authz && !add_authz (options, tls, verifies, error)))
+  if (!tls || !check_hostname (options, verifies, error) ||
+      (options->tls_authz && !add_authz (options, tls, verifies, error)))
     return false;
   *ret_tls = g_steal_pointer (&tls);
   return true;
@@ -257,11 +278,6 @@ bool
 im_tls_open (const ImOptions *options, ImNbdTls **ret_tls, GError **error)
 {
   *ret_tls = NULL;
-  if (options->tls_hostname) {
-    g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
-                 "--tls-hostname has no meaning for a server");
-    return false;
-  }
   if (options->tls_creds && !open_creds (options, ret_tls, error))
     return false;
   if (options->tls_psk && !open_psk_file (options->tls_psk, ret_tls, error))

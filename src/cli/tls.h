@@ -5,6 +5,7 @@
 #include "cli/options.h"
 #include "nbd/nbd-tls.h"
 
-/* Reads the keys and certificates that a server is to use; *ret_tls is NULL where it is
- * to do without.  Errors are about options, or name files. */
+/* Reads the keys and certificates that a server, or with -L its client, is to use;
+ * *ret_tls is NULL where it is to do without.  Errors are about options, or name files.
+ */
 bool im_tls_open (const ImOptions *options, ImNbdTls **ret_tls, GError **error);

@@ -16,9 +16,6 @@ enum {
   HANDLE_PASSED_THROUGH, /* the kernel reads the image's file by itself */
 };
 
-/* The kernel's protocol 7.40, which older headers lack. */
-#define OPEN_PASSTHROUGH (1u << 7)
-
 /* A handle's text goes from thread to thread, from the open to the reads to the release,
  * in an order that the kernel keeps, but of which neither C nor a sanitizer knows: so
  * each use of a node's texts comes after all earlier ones by its counter. */
@@ -52,16 +49,6 @@ reply_open (fuse_req_t req, uint64_t handle, uint32_t flags)
   return fuse_reply_buf (req, (const char *)&out, sizeof out);
 }
 
-/* The file that the kernel knows as BACKING in our place. */
-static void
-reply_open_passed_through (fuse_req_t req, int32_t backing)
-{
-  struct fuse_open_out out = {.fh = HANDLE_PASSED_THROUGH,
-                              .open_flags = OPEN_PASSTHROUGH | FOPEN_NOFLUSH,
-                              .padding = (uint32_t)backing /* backing_id */};
-  fuse_reply_buf (req, (const char *)&out, sizeof out);
-}
-
 static void
 open_text (fuse_req_t req, ImNode *node)
 {
@@ -84,12 +71,10 @@ static void
 open_block (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi)
 {
   bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
-  int32_t backing =
-      im_fuse_passthrough_id (im_fuse_server_of (req)->passthrough, node->block->block);
-  if (backing) {
-    reply_open_passed_through (req, backing);
+  ImFuseServer *server = im_fuse_server_of (req);
+  if (im_fuse_passthrough_reply_open (server->passthrough, req, server->session,
+                                      node->block->block, HANDLE_PASSED_THROUGH))
     return;
-  }
   if (writes || (fi->flags & O_DIRECT)) {
     reply_open (req, HANDLE_DIRECT,
                 FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH);
@@ -155,7 +140,7 @@ read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
     return;
   }
   size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
-  void *buffer = im_fuse_channel_buffer ();
+  void *buffer = im_fuse_buffer (req);
   if (fetch_block (block, buffer, length, offset, &error)) {
     fuse_reply_buf (req, buffer, length);
     return;
@@ -164,12 +149,40 @@ read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
   fuse_reply_err (req, im_error_to_errno (error));
 }
 
+/* A read past the page cache has an owner, whichever the handle. */
+static void
+note_read (ImNode *node, const struct fuse_file_info *fi)
+{
+  if (fi->fh == HANDLE_CACHED || fi->lock_owner == 0)
+    im_fuse_pages_fill (&node->pages);
+}
+
+bool
+im_fuse_read_at_once (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                      const struct fuse_file_info *fi)
+{
+  ImNode *node = im_fuse_node_of (req, ino);
+  if (!node || node->kind != IM_NODE_BLOCK || off < 0)
+    return false;
+  ImBlock *block = node->block->block;
+  uint64_t offset = (uint64_t)off;
+  if (offset >= block->size)
+    return false;
+  size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
+  void *buffer = im_fuse_buffer (req);
+  note_read (node, fi);
+  if (!im_block_pread_nowait (block, buffer, length, offset))
+    return false;
+  fuse_reply_buf (req, buffer, length);
+  return true;
+}
+
 static void
 read_text (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi, size_t size,
            uint64_t offset)
 {
   const GString *text = take_text (node, fi);
-  char *buffer = im_fuse_channel_buffer ();
+  char *buffer = im_fuse_buffer (req);
   size_t at = (size_t)im_min (offset, text->len);
   size_t length = im_min (im_min (size, IM_FUSE_MAX_READ), text->len - at);
   memcpy (buffer, text->str + at, length);
@@ -187,9 +200,7 @@ op_read (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
   } else if (node->kind == IM_NODE_TEXT) {
     read_text (req, node, fi, size, (uint64_t)off);
   } else {
-    /* A read past the page cache has an owner, whichever the handle. */
-    if (fi->fh == HANDLE_CACHED || fi->lock_owner == 0)
-      im_fuse_pages_fill (&node->pages);
+    note_read (node, fi);
     read_block (req, node, size, (uint64_t)off);
   }
 }

@@ -38,22 +38,26 @@ im_fuse_complain (ImFuseServer *server, const ImNode *node, const GError *error)
     im_log_error ("%s: further errors are not logged", server->tree->set->image_path);
 }
 
-static void
-want (struct fuse_conn_info *conn, unsigned capabilities)
+void *
+im_fuse_buffer (fuse_req_t req)
 {
-  conn->want |= conn->capable & capabilities;
+  void *buffer = im_fuse_ring_buffer (req);
+  return buffer ? buffer : im_fuse_channel_buffer ();
 }
 
 static void
 op_init (void *userdata, struct fuse_conn_info *conn)
 {
   ImFuseServer *server = userdata;
-  want (conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
-                  FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                  FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA);
-  conn->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
-                            FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_IOCTL_DIR |
-                            FUSE_CAP_WRITEBACK_CACHE);
+  im_libfuse_want (conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
+                             FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+                             FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
+                             FUSE_CAP_EXPLICIT_INVAL_DATA);
+  im_libfuse_refuse (conn, FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
+                               FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_IOCTL_DIR |
+                               FUSE_CAP_WRITEBACK_CACHE);
+  im_fuse_passthrough_init (server->passthrough, conn);
+  im_fuse_ring_init (server->ring, conn);
   conn->max_background = BACKGROUND;
   conn->congestion_threshold = BACKGROUND;
   conn->max_write = IM_FUSE_MAX_WRITE;
@@ -193,7 +197,7 @@ read_directory (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plu
     fuse_reply_err (req, ENOTDIR);
     return;
   }
-  char *buffer = im_fuse_channel_buffer ();
+  char *buffer = im_fuse_buffer (req);
   size_t used = 0, max = im_min (size, IM_FUSE_MAX_READ);
   for (size_t i = (size_t)off;; i++) {
     const char *name;

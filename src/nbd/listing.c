@@ -58,7 +58,7 @@ set_refused (const char *what, uint32_t type, const GByteArray *text, GError **e
 {
   g_autofree char *reason = clean (text->data, text->len);
   if (type == IM_NBD_REP_ERR_TLS_REQD)
-    g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED, "the server wants TLS%s%s",
+    g_set_error (error, IM_ERROR, IM_ERROR_NOT_FOUND, "the server wants TLS%s%s",
                  reason[0] ? ": " : "", reason);
   else
     g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
@@ -193,6 +193,25 @@ ask_contexts (ImNbdClient *client, ImNbdListed *listed, GError **error)
   return true;
 }
 
+/* Before all else: what is said in the clear is anybody's word. */
+static bool
+start_tls (ImNbdClient *client, const ImNbdOptions *options, GError **error)
+{
+  g_autoptr (GByteArray) data = g_byte_array_new ();
+  uint32_t type;
+  if (!im_nbd_client_ask (client, IM_NBD_OPT_STARTTLS, NULL, error) ||
+      !im_nbd_client_answer (client, IM_NBD_OPT_STARTTLS, &type, data, error))
+    return false;
+  if (type & IM_NBD_REP_IS_ERROR)
+    return set_refused ("TLS", type, data, error);
+  if (type != IM_NBD_REP_ACK || data->len > 0)
+    return set_malformed ("reply to STARTTLS", error);
+  const char *by_address = options->socket_path ? NULL : options->bind;
+  return im_nbd_client_start_tls (
+      client, options->tls, options->tls_hostname ? options->tls_hostname : by_address,
+      error);
+}
+
 static bool
 ask_all (ImNbdClient *client, ImNbdListing *listing, GError **error)
 {
@@ -222,9 +241,15 @@ im_nbd_list (const ImNbdOptions *options, GError **error)
   g_autoptr (ImNbdListing) listing = g_new0 (ImNbdListing, 1);
   listing->exports = g_ptr_array_new_with_free_func (listed_free);
   ImNbdListed *only;
+  if (options->tls && im_nbd_client_greeting (client) != IM_NBD_GREETING_FIXED) {
+    g_set_error_literal (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
+                         "the server's protocol is too old for TLS");
+    return NULL;
+  }
   switch (im_nbd_client_greeting (client)) {
   case IM_NBD_GREETING_FIXED:
-    if (!ask_all (client, listing, error))
+    if ((options->tls && !start_tls (client, options, error)) ||
+        !ask_all (client, listing, error))
       return NULL;
     break;
   case IM_NBD_GREETING_BARE:

@@ -20,7 +20,8 @@ typedef struct {
   bool extended;      /* it speaks 64-bit lengths */
 } ImNbdListing;
 
-/* Asks the server that listens where one with OPTIONS would. */
+/* Asks the server that listens where one with OPTIONS would; with OPTIONS->tls, which has
+ * to be a client's, only by TLS.  IM_ERROR_NOT_FOUND without: the server wants it. */
 ImNbdListing *im_nbd_list (const ImNbdOptions *options, GError **error);
 void im_nbd_listing_free (ImNbdListing *listing);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImNbdListing, im_nbd_listing_free)

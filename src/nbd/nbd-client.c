@@ -113,10 +113,22 @@ connect_tcp (const ImNbdOptions *options, gint64 deadline, GError **error)
   return fd;
 }
 
+/* A server that does not like our certificate says so in an alert, which may still be
+ * on its way to us when nothing can be sent to it any more. */
 static bool
-set_ended (GError **error)
+set_ended (ImNbdClient *client, GError **error)
 {
-  im_set_errno (error, ECONNRESET, "the server has hung up");
+  uint8_t byte;
+  const char *alert = im_nbd_stream_alert (&client->stream);
+  if (client->stream.tls && !alert) {
+    im_nbd_stream_receive (&client->stream, &byte, 1, false);
+    alert = im_nbd_stream_alert (&client->stream);
+  }
+  if (alert)
+    g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED, "TLS: the other side refuses: %s",
+                 alert);
+  else
+    im_set_errno (error, ECONNRESET, "the server has hung up");
   return false;
 }
 
@@ -136,7 +148,7 @@ receive (ImNbdClient *client, void *buf, size_t length, GError **error)
     if (n > 0)
       done += (size_t)n;
     else if (n == 0 || errno != EAGAIN)
-      return set_ended (error);
+      return set_ended (client, error);
     else if (!wait_for (client->stream.fd, POLLIN, client->deadline, error))
       return false;
     /* A server that sends drop by drop must not hold us either. */
@@ -155,7 +167,7 @@ transmit (ImNbdClient *client, const void *buf, size_t length, GError **error)
     if (n >= 0)
       done += (size_t)n;
     else if (errno != EAGAIN)
-      return set_ended (error);
+      return set_ended (client, error);
     else if (!wait_for (client->stream.fd, POLLOUT, client->deadline, error))
       return false;
   }
@@ -257,6 +269,27 @@ uint16_t
 im_nbd_client_flags (const ImNbdClient *client)
 {
   return client->flags;
+}
+
+bool
+im_nbd_client_start_tls (ImNbdClient *client, const ImNbdTls *tls, const char *hostname,
+                         GError **error)
+{
+  short events = 0;
+  client->talking = false;
+  /* It is for us to begin: whatever has come by now was put there by somebody. */
+  if (im_nbd_stream_has_input (&client->stream)) {
+    g_set_error_literal (error, IM_ERROR, IM_ERROR_CORRUPT,
+                         "the server goes on in plain text after it has agreed to TLS");
+    return false;
+  }
+  bool ok = im_nbd_stream_start_tls (&client->stream, tls, hostname, error);
+  do
+    ok = ok && im_nbd_stream_shake_hands (&client->stream, &events, error);
+  while (ok && events &&
+         (ok = wait_for (client->stream.fd, events, client->deadline, error)));
+  client->talking = ok;
+  return ok;
 }
 
 bool

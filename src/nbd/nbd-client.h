@@ -35,6 +35,11 @@ ImNbdGreeting im_nbd_client_greeting (const ImNbdClient *client);
 uint64_t im_nbd_client_size (const ImNbdClient *client);
 uint16_t im_nbd_client_flags (const ImNbdClient *client);
 
+/* Encrypts from here on, once the server has agreed to; HOSTNAME is whom its certificate
+ * has to be for, or NULL.  Both are borrowed.  On failure only freeing is left. */
+bool im_nbd_client_start_tls (ImNbdClient *client, const ImNbdTls *tls,
+                              const char *hostname, GError **error);
+
 /* Sends OPTION with DATA. */
 bool im_nbd_client_ask (ImNbdClient *client, uint32_t option, const GByteArray *data,
                         GError **error);

@@ -10,6 +10,10 @@
 /* Extents asked for at once. */
 #define MAP_BATCH 64
 
+/* How far a read looks for the next chunk: what was found behind it is looked for again.
+ */
+#define LOOK_MAX (4u * IM_NBD_PIECE)
+
 /* Failures of one connection that are worth a line each. */
 #define FAILURES_LOGGED 16
 
@@ -133,9 +137,9 @@ read_step (ImNbdJob *job)
   ImExtent extents[MAP_BATCH];
   size_t n;
   g_autoptr (GError) error = NULL;
-  uint64_t left = request->length - job->done;
-  if (!im_block_map (job->t->export->block, request->offset + job->done, left,
-                     IM_MAP_WHERE, extents, MAP_BATCH, &n, &error))
+  if (!im_nbd_read_map (job->t, request, request->offset + job->done,
+                        MIN (request->length - job->done, LOOK_MAX), IM_MAP_WHERE,
+                        extents, MAP_BATCH, &n, &error))
     return im_nbd_job_fail (job, error);
   bool hole;
   uint64_t data = im_nbd_read_run (extents, n, 0, IM_NBD_PIECE, &hole);

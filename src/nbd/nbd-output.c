@@ -5,10 +5,14 @@
 #include <glib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 
 /* Buffers that all connections may keep for their next replies.  Each may keep one
  * besides. */
 #define SPARE_BUFFERS_MAX 8
+
+/* Bytes of larger buffers that all connections may keep. */
+#define SPARE_LARGE_MAX (64u << 20)
 
 /* Up to here a buffer is allocated as it is needed. */
 #define SMALL_BUFFER_MAX (64u << 10)
@@ -54,15 +58,76 @@ release_locked (ImNbdOutput *output, size_t cost)
   atomic_fetch_sub_explicit (&output->budget->in_flight, cost, memory_order_relaxed);
 }
 
+/* NULL: there is no memory.  What is longer than a piece comes from the system and goes
+ * back to it at once: allocators keep it otherwise, for each thread that had one. */
+static ImNbdBuffer *
+new_buffer (size_t size)
+{
+  void *buffer;
+  int failure;
+  if (size > IM_NBD_PIECE) {
+    buffer = mmap (NULL, sizeof (ImNbdBuffer) + size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    failure = buffer == MAP_FAILED;
+  } else {
+    failure =
+        posix_memalign (&buffer, _Alignof(ImNbdBuffer), sizeof (ImNbdBuffer) + size);
+  }
+  if (failure)
+    return NULL;
+  ((ImNbdBuffer *)buffer)->size = size;
+  return buffer;
+}
+
+static void
+free_buffer (ImNbdBuffer *buffer)
+{
+  if (buffer->size > IM_NBD_PIECE)
+    munmap (buffer, sizeof *buffer + buffer->size);
+  else
+    free (buffer);
+}
+
+/* Keeps BUFFER, which is larger than a piece; false: too much is kept already. */
+static bool
+keep_large_locked (ImNbdOutput *output, ImNbdBuffer *buffer)
+{
+  atomic_size_t *spare = &output->budget->spare_large;
+  size_t before = atomic_fetch_add_explicit (spare, buffer->size, memory_order_relaxed);
+  if (before + buffer->size > SPARE_LARGE_MAX) {
+    atomic_fetch_sub_explicit (spare, buffer->size, memory_order_relaxed);
+    return false;
+  }
+  buffer->next = output->spare_large;
+  output->spare_large = buffer;
+  return true;
+}
+
+/* One of at least SIZE bytes, or NULL.  One that is too small has had its time. */
+static ImNbdBuffer *
+take_large_locked (ImNbdOutput *output, size_t size)
+{
+  ImNbdBuffer *buffer = output->spare_large;
+  if (!buffer)
+    return NULL;
+  output->spare_large = buffer->next;
+  atomic_fetch_sub_explicit (&output->budget->spare_large, buffer->size,
+                             memory_order_relaxed);
+  if (buffer->size >= size)
+    return buffer;
+  free_buffer (buffer);
+  return NULL;
+}
+
 static void
 recycle_buffer_locked (ImNbdOutput *output, ImNbdBuffer *buffer)
 {
-  if (!buffer)
+  if (!buffer || (buffer->size > IM_NBD_PIECE && keep_large_locked (output, buffer)))
     return;
   unsigned spare = atomic_load_explicit (&output->budget->spare, memory_order_relaxed);
   if (buffer->size != IM_NBD_PIECE ||
       (output->spare_buffers && spare >= SPARE_BUFFERS_MAX)) {
-    free (buffer);
+    free_buffer (buffer);
     return;
   }
   buffer->next = output->spare_buffers;
@@ -116,7 +181,9 @@ im_nbd_output_clear (ImNbdOutput *output)
     g_free (item);
   }
   for (ImNbdBuffer *buffer; (buffer = take_spare_locked (output));)
-    free (buffer);
+    free_buffer (buffer);
+  for (ImNbdBuffer *buffer; (buffer = take_large_locked (output, 0));)
+    free_buffer (buffer);
   pthread_mutex_destroy (&output->lock);
 }
 
@@ -134,16 +201,6 @@ im_nbd_output_item (ImNbdOutput *output)
   return item;
 }
 
-/* NULL: there is no memory. */
-static ImNbdBuffer *
-new_buffer (size_t size)
-{
-  void *buffer;
-  int failure =
-      posix_memalign (&buffer, _Alignof(ImNbdBuffer), sizeof (ImNbdBuffer) + size);
-  return failure == 0 ? buffer : NULL;
-}
-
 ImNbdBuffer *
 im_nbd_output_buffer (ImNbdOutput *output, size_t size)
 {
@@ -153,12 +210,12 @@ im_nbd_output_buffer (ImNbdOutput *output, size_t size)
     lock (output);
     buffer = take_spare_locked (output);
     unlock (output);
+  } else if (size > IM_NBD_PIECE) {
+    lock (output);
+    buffer = take_large_locked (output, size);
+    unlock (output);
   }
-  if (!buffer)
-    buffer = new_buffer (size);
-  if (buffer)
-    buffer->size = size;
-  return buffer;
+  return buffer ? buffer : new_buffer (size);
 }
 
 void

@@ -56,8 +56,9 @@ struct ImNbdParked {
 
 /* What all connections of a server hold together. */
 typedef struct {
-  atomic_size_t in_flight; /* bytes that they are charged */
-  atomic_uint spare;       /* buffers kept for the next reply */
+  atomic_size_t in_flight;   /* bytes that they are charged */
+  atomic_uint spare;         /* buffers kept for the next reply */
+  atomic_size_t spare_large; /* bytes of the larger ones that are kept */
 } ImNbdBudget;
 
 /* What a reader that sleeps is to be woken for. */
@@ -83,7 +84,8 @@ typedef struct {
   size_t charged; /* memory of the queue and of the work under way */
   ImNbdParked *parked;
   ImNbdItem *spare_items;
-  ImNbdBuffer *spare_buffers;
+  ImNbdBuffer *spare_buffers; /* of IM_NBD_PIECE */
+  ImNbdBuffer *spare_large;   /* larger ones */
 } ImNbdOutput;
 
 /* Budgets in bytes: what may be queued for one connection, what memory one connection and
@@ -104,7 +106,7 @@ void im_nbd_output_init (ImNbdOutput *output, ImNbdStream *stream, int wake_fd,
 void im_nbd_output_clear (ImNbdOutput *output);
 
 /* An empty item, and an empty buffer of at least SIZE bytes (NULL: no memory).  Those of
- * IM_NBD_PIECE are recycled.  Any thread. */
+ * IM_NBD_PIECE are recycled, and some larger ones.  Any thread. */
 ImNbdItem *im_nbd_output_item (ImNbdOutput *output);
 ImNbdBuffer *im_nbd_output_buffer (ImNbdOutput *output, size_t size);
 void im_nbd_output_recycle (ImNbdOutput *output, ImNbdBuffer *buffer);

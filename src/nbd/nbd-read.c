@@ -15,11 +15,68 @@
  * its loop. */
 #define HOLE_MIN (32u << 10)
 
+/* How far ahead holes are looked for. */
+#define LEARN_MAX (16u << 20)
+
 /* More pieces than this, and copying is as good. */
 #define FILE_EXTENTS_MAX 64
 
 /* How far apart the pages lie that are looked at to tell whether all are resident. */
 #define RESIDENT_STRIDE (64u << 10)
+
+static bool
+is_known (const ImNbdKnown *known, uint64_t offset, uint64_t length)
+{
+  uint64_t from = atomic_load_explicit (&known->from, memory_order_relaxed);
+  uint64_t to = atomic_load_explicit (&known->to, memory_order_relaxed);
+  return offset >= from && offset - from <= to - from &&
+         length <= to - from - (offset - from);
+}
+
+/* Finds out how far the data at OFFSET goes, which may be farther than one request: who
+ * reads on need not look each time.  Failures come again. */
+static void
+learn (ImNbdTransmission *t, uint64_t offset, ImMapFlags flags)
+{
+  ImBlock *block = t->export->block;
+  uint64_t length = MIN (block->size - offset, LEARN_MAX);
+  ImExtent extent;
+  size_t n;
+  if (!im_block_map (block, offset, length, flags | IM_MAP_ZEROES, &extent, 1, &n,
+                     NULL) ||
+      extent.kind == IM_EXTENT_ZERO)
+    return;
+  atomic_store_explicit (&t->known.from, offset, memory_order_relaxed);
+  atomic_store_explicit (&t->known.to, offset + extent.length, memory_order_relaxed);
+}
+
+/* Whether one of the extents may have a hole beneath it that is worth a chunk. */
+static bool
+may_have_hole (const ImExtent *extents, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    if (extents[i].kind == IM_EXTENT_FILE && !extents[i].crypt &&
+        extents[i].length >= HOLE_MIN && im_file_is_sparse (extents[i].file))
+      return true;
+  return false;
+}
+
+bool
+im_nbd_read_map (ImNbdTransmission *t, const ImNbdRequest *request, uint64_t offset,
+                 uint64_t length, ImMapFlags flags, ImExtent *extents, size_t n,
+                 size_t *ret_n, GError **error)
+{
+  ImBlock *block = t->export->block;
+  if (!im_block_map (block, offset, length, flags, extents, n, ret_n, error))
+    return false;
+  if (im_nbd_read_is_single (t, request) || is_known (&t->known, offset, length) ||
+      !may_have_hole (extents, *ret_n))
+    return true;
+  learn (t, offset, flags);
+  return is_known (&t->known, offset, length) ||
+         im_block_map (block, offset, length, flags | IM_MAP_ZEROES, extents, n, ret_n,
+                       error);
+}
 
 uint64_t
 im_nbd_read_run (const ImExtent *extents, size_t n, uint64_t first, uint64_t max,
@@ -65,12 +122,12 @@ is_sendable (const ImExtent *extent)
 
 /* Maps all of REQUEST into sendable extents; 0: it cannot be. */
 static size_t
-map_sendable (const ImNbdTransmission *t, const ImNbdRequest *request, ImExtent *extents)
+map_sendable (ImNbdTransmission *t, const ImNbdRequest *request, ImExtent *extents)
 {
   size_t n;
   g_autoptr (GError) error = NULL;
-  if (!im_block_map (t->export->block, request->offset, request->length, IM_MAP_NOWAIT,
-                     extents, FILE_EXTENTS_MAX, &n, &error))
+  if (!im_nbd_read_map (t, request, request->offset, request->length, IM_MAP_NOWAIT,
+                        extents, FILE_EXTENTS_MAX, &n, &error))
     return 0;
   const ImExtent *last = &extents[n - 1];
   if (last->offset + last->length != request->offset + request->length ||
@@ -199,14 +256,14 @@ read_small (ImNbdTransmission *t, const ImNbdRequest *request)
 
 /* Whether a job would send part of REQUEST as a hole. */
 static bool
-has_hole (const ImNbdTransmission *t, const ImNbdRequest *request)
+has_hole (ImNbdTransmission *t, const ImNbdRequest *request)
 {
   ImExtent extents[FILE_EXTENTS_MAX];
   size_t n;
   g_autoptr (GError) error = NULL;
   if (im_nbd_read_is_single (t, request) ||
-      !im_block_map (t->export->block, request->offset, request->length, IM_MAP_NOWAIT,
-                     extents, FILE_EXTENTS_MAX, &n, &error))
+      !im_nbd_read_map (t, request, request->offset, request->length, IM_MAP_NOWAIT,
+                        extents, FILE_EXTENTS_MAX, &n, &error))
     return false;
   for (size_t i = 0; i < n; i++)
     if (extents[i].kind == IM_EXTENT_ZERO && extents[i].length >= HOLE_MIN)

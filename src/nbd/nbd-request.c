@@ -143,6 +143,9 @@ check_length (const ImNbdRequest *request, const ImNbdSession *session)
       return refuse (IM_NBD_EINVAL, "no metadata context was selected");
     if (request->length == 0)
       return refuse (IM_NBD_EINVAL, "block status of no bytes");
+    /* It was taken, unless it is too long for what it should be. */
+    if (request->payload > 0)
+      return refuse (IM_NBD_EINVAL, "payload is not a length and a list of contexts");
     return fine;
   default:
     return fine;

@@ -54,6 +54,19 @@ im_nbd_stream_shake_hands (ImNbdStream *stream, short *ret_events, GError **erro
   return im_nbd_tls_session_shake_hands (stream->tls, ret_events, error);
 }
 
+bool
+im_nbd_stream_has_input (const ImNbdStream *stream)
+{
+  uint8_t byte;
+  return recv (stream->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+const char *
+im_nbd_stream_alert (const ImNbdStream *stream)
+{
+  return stream->tls ? im_nbd_tls_session_alert (stream->tls) : NULL;
+}
+
 static ssize_t
 receive_encrypted (ImNbdStream *stream, void *buf, size_t length, bool wait)
 {

@@ -29,6 +29,12 @@ bool im_nbd_stream_start_tls (ImNbdStream *stream, const ImNbdTls *tls,
                               const char *hostname, GError **error);
 bool im_nbd_stream_shake_hands (ImNbdStream *stream, short *ret_events, GError **error);
 
+/* Something has come that was not received yet; before TLS. */
+bool im_nbd_stream_has_input (const ImNbdStream *stream);
+
+/* Why the other side ended an encrypted stream, or NULL: it did not say. */
+const char *im_nbd_stream_alert (const ImNbdStream *stream);
+
 /* Each returns the number of bytes moved, or -1 and errno; EAGAIN where it would block.
  * The receiver is one thread, the senders take turns; one of each may be at work. */
 

@@ -50,6 +50,12 @@ im_nbd_tls_session_shake_hands (ImNbdTlsSession *session, short *ret_events,
   return false;
 }
 
+const char *
+im_nbd_tls_session_alert (ImNbdTlsSession *session)
+{
+  return NULL;
+}
+
 ssize_t
 im_nbd_tls_session_receive (ImNbdTlsSession *session, void *buf, size_t length)
 {

@@ -22,13 +22,18 @@
 #define OUT_SIZE     (8u * (RECORD_MAX + RECORD_OVERHEAD) + OUT_RESERVED)
 #define OUT_RESERVED (16u << 10)
 
+/* Warnings that the other side may send: they cost it nothing and bring us nowhere. */
+#define WARNINGS_MAX 16
+
 struct ImNbdTlsSession {
   const ImNbdTls *tls;
   int fd;
   char *hostname;
   pthread_mutex_t lock; /* all below */
   gnutls_session_t session;
-  bool shaken; /* the handshake is over */
+  bool shaken;       /* the handshake is over */
+  const char *alert; /* the other side's last word, or NULL */
+  unsigned warnings;
   size_t owed;
   size_t in_start, in_end;
   size_t out_start, out_end;
@@ -152,9 +157,13 @@ im_nbd_tls_session_free (ImNbdTlsSession *s)
 /* True where GnuTLS is to be called again at once after RESULT: nothing is amiss, and
  * poll would not tell of what it has not looked at. */
 static bool
-goes_on (const ImNbdTlsSession *s, ssize_t result)
+goes_on (ImNbdTlsSession *s, ssize_t result)
 {
-  return result == GNUTLS_E_INTERRUPTED || result == GNUTLS_E_WARNING_ALERT_RECEIVED ||
+  if (result == GNUTLS_E_FATAL_ALERT_RECEIVED)
+    s->alert = gnutls_alert_get_name (gnutls_alert_get (s->session));
+  if (result == GNUTLS_E_WARNING_ALERT_RECEIVED)
+    return s->warnings++ < WARNINGS_MAX;
+  return result == GNUTLS_E_INTERRUPTED ||
          (result == GNUTLS_E_AGAIN && s->in_start < s->in_end);
 }
 
@@ -201,6 +210,34 @@ refuse_peer (ImNbdTlsSession *s, gnutls_alert_description_t alert, GError **erro
   return false;
 }
 
+/* *ret_status: what speaks against the other side's certificate.  A server has to be the
+ * one that was asked for, and a server by its certificate's own words. */
+static int
+verify (ImNbdTlsSession *s, unsigned *ret_status)
+{
+  gnutls_typed_vdata_st wanted[] = {
+      {GNUTLS_DT_KEY_PURPOSE_OID, (unsigned char *)GNUTLS_KP_TLS_WWW_SERVER, 0},
+      {GNUTLS_DT_DNS_HOSTNAME, (unsigned char *)s->hostname, 0},
+  };
+  return gnutls_certificate_verify_peers (
+      s->session, wanted, s->tls->client ? 1 + (s->hostname != NULL) : 0, ret_status);
+}
+
+/* What STATUS, which is not 0, means; caller frees. */
+static char *
+describe (const ImNbdTlsSession *s, unsigned status)
+{
+  if (!(status & ~(unsigned)(GNUTLS_CERT_INVALID | GNUTLS_CERT_UNEXPECTED_OWNER)) &&
+      s->hostname)
+    return g_strdup_printf ("its certificate is not for '%s'", s->hostname);
+  gnutls_datum_t text = {0};
+  gnutls_certificate_verification_status_print (status, GNUTLS_CRT_X509, &text, 0);
+  char *copy =
+      g_strdup (text.data ? (char *)text.data : "its certificate is not trusted");
+  gnutls_free (text.data);
+  return copy;
+}
+
 /* Whether the other side is one that is let in. */
 static bool
 check_peer (ImNbdTlsSession *s, GError **error)
@@ -209,17 +246,13 @@ check_peer (ImNbdTlsSession *s, GError **error)
   if (!s->tls->verify_peer)
     return true;
   g_autofree char *name = peer_name (s);
-  int failure = gnutls_certificate_verify_peers3 (s->session, s->hostname, &status);
+  int failure = verify (s, &status);
   if (failure < 0)
     return refuse_peer (s, GNUTLS_A_BAD_CERTIFICATE, error, name,
                         gnutls_strerror (failure));
   if (status != 0) {
-    gnutls_datum_t text = {0};
-    gnutls_certificate_verification_status_print (status, GNUTLS_CRT_X509, &text, 0);
-    refuse_peer (s, alert_for (status), error, name,
-                 text.data ? (const char *)text.data : "its certificate is not trusted");
-    gnutls_free (text.data);
-    return false;
+    g_autofree char *text = describe (s, status);
+    return refuse_peer (s, alert_for (status), error, name, text);
   }
   if (s->tls->authz && !(name && im_nbd_authz_allows (s->tls->authz, name)))
     return refuse_peer (s, GNUTLS_A_ACCESS_DENIED, error, name, "--tls-authz denies it");
@@ -241,7 +274,9 @@ shake_locked (ImNbdTlsSession *s, GError **error)
     return check_peer (s, error);
   gnutls_alert_send_appropriate (s->session, result);
   flush_locked (s);
-  g_set_error (error, IM_ERROR, IM_ERROR_NOT_FOUND, "TLS: %s", gnutls_strerror (result));
+  g_set_error (error, IM_ERROR, IM_ERROR_NOT_FOUND, "TLS: %s%s",
+               s->alert ? "the other side refuses: " : "",
+               s->alert ? s->alert : gnutls_strerror (result));
   return false;
 }
 
@@ -259,6 +294,15 @@ im_nbd_tls_session_shake_hands (ImNbdTlsSession *s, short *ret_events, GError **
   }
   pthread_mutex_unlock (&s->lock);
   return ok;
+}
+
+const char *
+im_nbd_tls_session_alert (ImNbdTlsSession *s)
+{
+  pthread_mutex_lock (&s->lock);
+  const char *alert = s->alert;
+  pthread_mutex_unlock (&s->lock);
+  return alert;
 }
 
 /* As receive, of one record at most. */

@@ -29,6 +29,9 @@ void im_nbd_tls_session_free (ImNbdTlsSession *session);
 bool im_nbd_tls_session_shake_hands (ImNbdTlsSession *session, short *ret_events,
                                      GError **error);
 
+/* The name of the alert with which the other side ended it, static text; NULL: none. */
+const char *im_nbd_tls_session_alert (ImNbdTlsSession *session);
+
 /* Both as in nbd-stream.h; neither blocks. */
 ssize_t im_nbd_tls_session_receive (ImNbdTlsSession *session, void *buf, size_t length);
 ssize_t im_nbd_tls_session_send (ImNbdTlsSession *session, const struct iovec *iov,

@@ -54,6 +54,13 @@ typedef struct {
   bool running; /* a job is started, or about to be, that takes them from here */
 } ImNbdFlushes;
 
+/* A range known to be data, without a hole of its file beneath it.  Any thread; that it
+ * has become a hole since, or that two threads wrote half of it each, makes data of a
+ * hole, and no more. */
+typedef struct {
+  atomic_uint_least64_t from, to;
+} ImNbdKnown;
+
 /* Every field is the reader's, unless it says otherwise. */
 typedef struct {
   ImNbdHost *host;
@@ -74,8 +81,9 @@ typedef struct {
   unsigned lonely;      /* jobs in a row that had no company */
   bool was_busy;        /* the reader has just made one of those itself */
   unsigned
-      writes_for_pool;  /* writes that the reader leaves alone, one having been slow */
-  bool ended;           /* no further request will be taken */
+      writes_for_pool; /* writes that the reader leaves alone, one having been slow */
+  bool ended;          /* no further request will be taken */
+  ImNbdKnown known;
   atomic_uint failures; /* requests that failed below; any thread */
 } ImNbdTransmission;
 
@@ -132,6 +140,12 @@ void im_nbd_flush_submit (ImNbdTransmission *t, const ImNbdRequest *request);
 
 /* Gives a checked request to the pool. */
 void im_nbd_job_submit (ImNbdTransmission *t, const ImNbdRequest *request);
+
+/* Maps [OFFSET, OFFSET + LENGTH) for the reply to REQUEST, which it belongs to; where
+ * that may have holes, those of the file beneath raw bytes too. */
+bool im_nbd_read_map (ImNbdTransmission *t, const ImNbdRequest *request, uint64_t offset,
+                      uint64_t length, ImMapFlags flags, ImExtent *extents, size_t n,
+                      size_t *ret_n, GError **error);
 
 /* What a reply does with the beginning of a run of extents: *ret_hole, a hole long enough
  * for a chunk of its own, or data; and for how many of at most MAX bytes.  FIRST: how far

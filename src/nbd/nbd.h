@@ -19,6 +19,8 @@ typedef struct {
   bool persistent;           /* -t */
   unsigned handshake_limit;  /* seconds; 0: none */
   const ImNbdTls *tls;       /* --tls-creds: nobody is served without; NULL: all are */
+  const char *tls_hostname;  /* a client's: whom the server's certificate has to be for;
+                              * NULL: BIND */
 } ImNbdOptions;
 
 typedef struct ImNbdServer ImNbdServer;

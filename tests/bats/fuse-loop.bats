@@ -6,6 +6,7 @@
 bats_require_minimum_version 1.5.0
 
 load fuse-helpers
+load loop-helpers
 
 # FILE of 112 MiB: p1 at 1 MiB, 64 MiB, p2 at 66 MiB, 40 MiB.
 make_disk() {
@@ -127,7 +128,7 @@ make_dirty() {
   truncate -s 64M fs.img
   mkfs.ext4 -q fs.img
   mkdir -p fs
-  mount -o loop fs.img fs || skip "no loop devices"
+  mount_loop fs.img fs || skip "no loop devices"
   printf 'in the journal' >fs/file
   sync -f fs
   for ((i = 0; i < 50; i++)); do mkdir "fs/$i"; done
@@ -155,7 +156,7 @@ make_dirty() {
     run ! mount -o ro "$LOOP" fs
     loop_down
     # mount(8) makes devices itself.
-    mount -o loop,ro,noload "$D/p1" fs
+    mount_loop "$D/p1" fs ro,noload
     ls fs >/dev/null
     umount fs
     unmount_soon
@@ -245,7 +246,7 @@ make_small() {
   truncate -s 40M small.img
   mkfs.ext4 -q -m 0 -O ^has_journal small.img
   mkdir below
-  mount -o loop small.img below || skip "no loop devices"
+  mount_loop small.img below || skip "no loop devices"
 }
 
 @test "fuse loop: a full disk below is ENOSPC through p1 and a device, and freed space is used again" {

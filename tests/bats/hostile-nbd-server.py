@@ -7,7 +7,7 @@ import sys
 import time
 
 OPTION_MAGIC, REPLY_MAGIC = 0x49484156454F5054, 0x3E889045565A9
-LIST, INFO, CONTEXTS = 3, 6, 9
+LIST, STARTTLS, INFO, CONTEXTS = 3, 5, 6, 9
 ACK, SERVER, INFORMATION, CONTEXT, UNSUP = 1, 2, 3, 4, 0x80000001
 
 
@@ -60,7 +60,44 @@ def answer_list(client, wrong):
     reply(client, LIST, ACK)
 
 
+def answer_starttls(client, wrong):
+    if wrong == "no-tls":
+        reply(client, STARTTLS, 0x80000002, b"not for \x1b[31myou")
+    elif wrong == "unknown-tls":
+        reply(client, STARTTLS, UNSUP)
+    elif wrong == "odd-tls":
+        reply(client, STARTTLS, INFORMATION)
+    elif wrong == "talkative-tls":
+        reply(client, STARTTLS, ACK, b"x")
+    elif wrong == "injected":
+        # The answers that a client would ask for next, in one packet with this one.
+        client.sendall(struct.pack(">QIII", REPLY_MAGIC, STARTTLS, ACK, 0) +
+                       struct.pack(">QIII", REPLY_MAGIC, 11, ACK, 0) +
+                       struct.pack(">QIIII", REPLY_MAGIC, LIST, SERVER, 4, 0) +
+                       struct.pack(">QIII", REPLY_MAGIC, LIST, ACK, 0))
+        time.sleep(30)
+    else:
+        reply(client, STARTTLS, ACK)
+        client.recv(1)  # the first byte of its greeting
+        if wrong == "plain":
+            client.sendall(struct.pack(">QIII", REPLY_MAGIC, 11, ACK, 0) * 20)
+        elif wrong == "warnings":
+            while True:
+                client.sendall(bytes.fromhex("15030300020170") * 100)
+        elif wrong == "cut-tls":
+            client.sendall(bytes.fromhex("160303007a02"))
+            sys.exit(0)
+        elif wrong == "drip-tls":
+            for byte in bytes.fromhex("160303007a020000760303") + bytes(100):
+                client.sendall(bytes([byte]))
+                time.sleep(0.1)
+        time.sleep(30)
+
+
 def answer(client, option, wrong):
+    if option == STARTTLS and wrong.endswith(("tls", "injected", "plain", "warnings")):
+        answer_starttls(client, wrong)
+        return
     if option == LIST:
         answer_list(client, wrong)
     elif option == INFO and wrong == "short-info":
@@ -90,7 +127,7 @@ def main():
     if wrong == "rubbish":
         client.sendall(b"SSH-2.0-rubbish and more of it")
         time.sleep(1)
-    client.sendall(b"NBDMAGIC" + struct.pack(">QH", OPTION_MAGIC, 3))
+    client.sendall(b"NBDMAGIC" + struct.pack(">QH", OPTION_MAGIC, 0 if wrong == "bare" else 3))
     receive(client, 4)
     while True:
         magic, option, length = struct.unpack(">QII", receive(client, 16))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Clients in numbers, clients that vanish, and clients that were written elsewhere.
-# IMGMOUNT_TEST_CLIENTS=N makes N times as many.
+# IMGMOUNT_TEST_CLIENTS=N makes N times as many, IMGMOUNT_TEST_SECONDS=N mixes them for N seconds.
 
 bats_require_minimum_version 1.5.0
 
@@ -14,6 +14,7 @@ setup() {
   truncate -s 64M disk.raw
   head -c 20M /dev/urandom | dd of=disk.raw conv=notrunc status=none
   many=${IMGMOUNT_TEST_CLIENTS:-1}
+  seconds=${IMGMOUNT_TEST_SECONDS:-25}
   SERVER=
   MORE=
 }
@@ -43,12 +44,12 @@ end_server() {
 }
 
 clients() {
-  timeout 280 python3 "$BATS_TEST_DIRNAME/nbd-clients.py" "$1" "$SOCKET" "$SERVER" "$2"
+  timeout $((280 * many + seconds)) python3 "$BATS_TEST_DIRNAME/nbd-clients.py" "$1" "$SOCKET" "$SERVER" "$2"
 }
 
-@test "nbd-clients: hundreds come and go, and nothing of them is left" {
+@test "nbd-clients: ten thousand come and go, and nothing of them is left" {
   serve -f raw disk.raw
-  clients cycles $((400 * many))
+  clients cycles $((10000 * many))
   end_server
 }
 
@@ -73,6 +74,38 @@ clients() {
 @test "nbd-clients: those who receive nothing cost a bounded memory, and keep none out" {
   serve -f raw disk.raw
   clients deaf 12
+  end_server
+}
+
+@test "nbd-clients: long payloads that do not come to their end cost what they say, and keep none out" {
+  serve -f raw disk.raw
+  clients greedy 8
+  end_server
+}
+
+@test "nbd-clients: where memory is short new clients wait for better times, and the others go on" {
+  # Sanitizers set terabytes aside.
+  ! grep -qE '__(asan|tsan)_init' "$IMGMOUNT" || skip "no limit of memory with a sanitizer"
+  ulimit -S -d 400000
+  serve -f raw disk.raw
+  clients starve 16
+  end_server
+}
+
+@test "nbd-clients: TLS that is begun and not brought to its end hurts nobody" {
+  "$IMGMOUNT" --version | grep -qF 'gnutls yes' || skip "this build has no TLS"
+  echo 'one:00112233445566778899aabbccddeeff' >keys.psk
+  serve -f raw --tls-psk keys.psk disk.raw
+  clients tls $((300 * many))
+  end_server
+  serve -f raw disk.raw # and one without it
+  clients tls $((100 * many))
+  end_server
+}
+
+@test "nbd-clients: all kinds at once, for a while: nothing grows" {
+  serve -f raw disk.raw
+  clients mix "$seconds"
   end_server
 }
 

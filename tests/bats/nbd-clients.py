@@ -9,6 +9,10 @@ KIND: cycles   connects, shakes hands, reads and leaves, COUNT times
       states   in each state of the handshake, rubbish, COUNT times
       flood    COUNT connections that say nothing, all open at once
       deaf     COUNT clients that ask for everything and receive nothing
+      greedy   COUNT clients that send most of a long payload, and then nothing
+      starve   the same, where the server has not the memory for them all
+      tls      COUNT clients that begin TLS and do not come to its end
+      mix      all of these and more at once, for COUNT seconds
 
 Afterwards an honest client must be served, and the server, PID, must hold no more memory,
 descriptors and threads than before, but for a little.
@@ -73,13 +77,17 @@ def shake_hands(s):
             return
 
 
-def honest():
-    s = connect()
-    shake_hands(s)
+def read_a_page(s):
     s.sendall(request(0, 7, 0, 4096))
     magic, error, handle = struct.unpack(">IIQ", receive(s, 16))
     assert (magic, error, handle) == (0x67446698, 0, 7)
     receive(s, 4096)
+
+
+def honest():
+    s = connect()
+    shake_hands(s)
+    read_a_page(s)
     s.sendall(LEAVE)
     s.close()
 
@@ -89,33 +97,171 @@ def cycles():
         honest()
 
 
+SESSION = (struct.pack(">I", 3) + STRUCTURED + CONTEXT + GO + request(0, 1, 0, 65536) +
+           request(7, 2, 0, 1 << 20) + request(1, 3, 0, 4096) + bytes(4096) +
+           request(6, 4, 4096, 8192) + request(3, 5, 0, 0) + LEAVE)
+STEPS = [struct.pack(">I", 3), STRUCTURED, CONTEXT, option(3), option(6, struct.pack(">IH", 0, 0)), GO]
+
+
+def vanish(s, rudely):
+    if rudely:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+
+
+def cut(length, rudely):
+    s = connect()
+    s.sendall(SESSION[:length])
+    vanish(s, rudely)
+
+
 def cuts():
-    session = (struct.pack(">I", 3) + STRUCTURED + CONTEXT + GO + request(0, 1, 0, 65536) +
-               request(7, 2, 0, 1 << 20) + request(1, 3, 0, 4096) + bytes(4096) +
-               request(6, 4, 4096, 8192) + request(3, 5, 0, 0) + LEAVE)
     for i in range(count):
-        s = connect()
-        s.sendall(session[:len(session) * i // count])
-        if i % 3 == 0:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        s.close()
+        cut(len(SESSION) * i // count, i % 3 == 0)
+
+
+def talk_rubbish(r, steps):
+    """After so many STEPS; the last state is transmission."""
+    rubbish = r.choice((
+        r.randbytes(r.randrange(1, 300)),
+        option(r.randrange(64), r.randbytes(r.randrange(100))),
+        struct.pack(">QII", OPTION, r.randrange(12), r.choice((2**32 - 1, 65537, 5))),
+        struct.pack(">IHHQQI", REQUEST, r.randrange(65536), r.randrange(65536),
+                    r.getrandbits(64), r.getrandbits(64), r.getrandbits(32)),
+    ))
+    s = connect()
+    try:
+        s.sendall(b"".join(STEPS[:steps]) + rubbish)
+    except OSError:
+        pass
+    s.close()
 
 
 def states():
-    steps = [struct.pack(">I", 3), STRUCTURED, CONTEXT, option(3), option(6, struct.pack(">IH", 0, 0)), GO]
     for i in range(count):
-        s = connect()
-        rubbish = rng.choice((
-            rng.randbytes(rng.randrange(1, 300)),
-            option(rng.randrange(64), rng.randbytes(rng.randrange(100))),
-            struct.pack(">QII", OPTION, rng.randrange(12), rng.choice((2**32 - 1, 65537, 5))),
-            struct.pack(">IHHQQI", REQUEST, rng.randrange(65536), rng.randrange(65536),
-                        rng.getrandbits(64), rng.getrandbits(64), rng.getrandbits(32)),
-        ))
+        talk_rubbish(rng, i % (len(STEPS) + 1))
+
+
+def hello_in_part(r):
+    """The beginning of TLS, in which it vanishes, or says what is none."""
+    s = connect()
+    hello = bytes.fromhex("16030100c8010000c40303") + bytes(193)
+    s.sendall(struct.pack(">I", 3) + option(5))
+    if r.random() < 0.5:  # once the server is ready for it, or at once
+        receive(s, 18 + 20)
+    s.sendall(r.choice((hello[:r.randrange(len(hello))], hello, r.randbytes(300), option(3), GO)))
+    vanish(s, r.random() < 0.3)
+
+
+def tls():
+    for i in range(count):
         try:
-            s.sendall(b"".join(steps[:i % (len(steps) + 1)]) + rubbish)
+            hello_in_part(rng)
         except OSError:
             pass
+        if i % 3 == 0:  # in the clear, where only TLS will do
+            talk_rubbish(rng, i % (len(STEPS) + 1))
+
+
+def read_slowly(r):
+    s = connect()
+    shake_hands(s)
+    s.sendall(request(0, 1, 0, 8 << 20))
+    for _ in range(r.randrange(30)):
+        s.recv(65536)
+        time.sleep(0.02)
+    vanish(s, r.random() < 0.3)
+
+
+def write_slowly(r):
+    """A payload that comes in drops, and may stop before its end."""
+    s = connect()
+    shake_hands(s)
+    size = r.choice((4096, 1 << 20, 8 << 20))
+    s.sendall(request(1, 1, 32 << 20, size))
+    pieces = 20 if r.random() < 0.5 else r.randrange(20)
+    for _ in range(pieces):
+        s.sendall(bytes(size // 20))
+        time.sleep(0.02)
+    if pieces == 20:
+        s.sendall(bytes(size % 20))
+        assert receive(s, 16) == struct.pack(">IIQ", 0x67446698, 0, 1)
+    vanish(s, r.random() < 0.3)
+
+
+def be_deaf(r):
+    s = connect()
+    shake_hands(s)
+    s.setblocking(False)
+    try:
+        for handle in range(200):
+            s.send(request(0, handle, 0, 1 << 20))
+    except BlockingIOError:
+        pass
+    time.sleep(r.random())
+    vanish(s, r.random() < 0.5)
+
+
+def be_silent(r):
+    s = connect()
+    time.sleep(r.random())
+    vanish(s, r.random() < 0.3)
+
+
+def mix():
+    """All kinds at once for COUNT seconds; what the server holds must not go on growing."""
+    import threading
+    stop, wrong, samples = time.monotonic() + count, [], []
+
+    def client(seed):
+        r = random.Random(seed)
+        others = (lambda r: cut(r.randrange(len(SESSION)), r.random() < 0.3),
+                  lambda r: talk_rubbish(r, r.randrange(len(STEPS) + 1)),
+                  hello_in_part, read_slowly, write_slowly, be_deaf, be_silent)
+        while time.monotonic() < stop:
+            try:
+                if r.random() < 0.6:
+                    honest()
+                else:
+                    r.choice(others)(r)
+            except (ConnectionResetError, BrokenPipeError):
+                pass  # it may hang up on rubbish before it is all said
+            except Exception as error:  # noqa: BLE001
+                wrong.append(repr(error))
+
+    threads = [threading.Thread(target=client, args=(seed,)) for seed in range(12)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < stop:
+        samples.append(state())
+        time.sleep(0.2)
+    for thread in threads:
+        thread.join()
+    assert not wrong, wrong[:5]
+    half = len(samples) // 2
+    for i, (what, slack) in enumerate((("memory", 32 * 1024), ("descriptors", 8), ("threads", 8))):
+        early, late = max(s[i] for s in samples[:half]), max(s[i] for s in samples[half:])
+        print(what, "early", early, "late", late)
+        assert (sanitized and i == 0) or late <= early + slack, what + " grows"
+
+
+def begin_long_write():
+    s = connect()
+    shake_hands(s)
+    s.sendall(request(1, 1, 0, 32 << 20))
+    for _ in range(31):
+        s.sendall(bytes(1 << 20))
+    return s
+
+
+def greedy():
+    held = []
+    for _ in range(count):
+        held.append(begin_long_write())
+        honest()
+    print("held", memory())
+    assert sanitized or memory() < before[0] + (count * 33 + 96) * 1024, (before, memory())
+    for s in held:
         s.close()
 
 
@@ -155,6 +301,27 @@ def deaf():
         s.close()
 
 
+def starve():
+    """The same where the system does not give the server so much."""
+    friend, held, refused = connect(), [], 0
+    shake_hands(friend)
+    for _ in range(count):
+        try:
+            held.append(begin_long_write())
+        except (EOFError, OSError):
+            refused += 1
+        read_a_page(friend)
+    print("refused", refused)
+    assert refused
+    for s in held:
+        s.close()
+    for _ in range(100):  # they are not gone at once
+        try:
+            return honest()
+        except EOFError:
+            time.sleep(0.1)
+
+
 def memory():
     with open(f"/proc/{pid}/status") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
@@ -174,12 +341,16 @@ def settled():
     return now
 
 
-for _ in range(20):
+# Where there is TLS alone nobody here is served.
+usual = kind != "tls"
+for _ in range(20 if usual else 0):
     honest()
 time.sleep(0.3)
 before = state()
-{"cycles": cycles, "cuts": cuts, "states": states, "flood": flood, "deaf": deaf}[kind]()
-honest()
+{"cycles": cycles, "cuts": cuts, "states": states, "flood": flood, "deaf": deaf, "greedy": greedy, "starve": starve,
+ "tls": tls, "mix": mix}[kind]()
+if usual:
+    honest()
 after = settled()
 print("before", before, "after", after)
 assert after[1] <= before[1] and after[2] <= before[2], "descriptors or threads are left"

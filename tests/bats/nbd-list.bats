@@ -135,7 +135,29 @@ refused() { # MESSAGE WRONG [OPTION...]
   refused "the server's list of contexts is malformed" short-context
   refused "the server lists more than 1024 contexts of one export" endless-contexts
   refused 'the server refuses to list with 0x80000002: not for \x1b[31myou' policy
-  refused "the server wants TLS" tls
+  refused "the server wants TLS
+imgmount: hint: --object tls-creds-x509,id=ID,endpoint=client,dir=DIR --tls-creds ID" tls
+}
+
+@test "list: who wants TLS is not talked out of it, and takes nothing said in the clear" {
+  need python3
+  "$IMGMOUNT" --version | grep -qF 'gnutls yes' || skip "this build has no TLS"
+  local tls=(--object "tls-creds-psk,id=t,dir=$PWD,username=one" --tls-creds t)
+  echo 'one:00112233' >keys.psk
+  refused 'the server refuses TLS with 0x80000002: not for \x1b[31myou' no-tls "${tls[@]}"
+  refused 'the server refuses TLS with 0x80000001' unknown-tls "${tls[@]}"
+  refused "the server's reply to STARTTLS is malformed" odd-tls "${tls[@]}"
+  refused "the server's reply to STARTTLS is malformed" talkative-tls "${tls[@]}"
+  refused "the server's protocol is too old for TLS" bare "${tls[@]}"
+  refused "the server goes on in plain text after it has agreed to TLS" injected "${tls[@]}"
+  local wrong
+  for wrong in plain warnings cut-tls; do
+    hostile "$wrong" "${tls[@]}"
+    [ "$status" -eq 1 ]
+    [ -z "$output" ]
+    [[ $stderr == "imgmount: TLS: "* && ${#stderr_lines[@]} == 1 ]]
+  done
+  refused "the server takes too long: Connection timed out" drip-tls --handshake-limit 1 "${tls[@]}"
 }
 
 @test "list: a server's names cannot draw on the terminal or forge lines" {

@@ -374,6 +374,17 @@ PY
   end_server
 }
 
+@test "nbd-tls: every wrong request has its error, and the connection goes on" {
+  need python3
+  truncate -s 8G disk.raw
+  serve_certificates server,verify-peer=off
+  timeout 200 python3 "$BATS_TEST_DIRNAME/nbd-wrong.py" "$PORT" writable
+  end_server
+  serve_certificates server,verify-peer=off -r
+  timeout 200 python3 "$BATS_TEST_DIRNAME/nbd-wrong.py" "$PORT" read-only
+  end_server
+}
+
 @test "nbd-tls: a random mix of changes reads back" {
   python_with_nbd
   serve --discard unmap
@@ -406,6 +417,133 @@ PY
   ((SECONDS - started < 20))
 }
 
+# Lists what is served, as a client with the certificates in $PKI/FOLDER.
+lists_as() { # FOLDER[,PROPERTY...] OPTION...
+  local object=tls-creds-x509,id=t,endpoint=client,dir=$PKI/$1
+  shift
+  run --separate-stderr timeout 30 "$IMGMOUNT" --nbd -L --object "$object" --tls-creds t "$@"
+}
+
+not_listed() { # PART FOLDER[,PROPERTY...] OPTION...
+  local part=$1
+  shift
+  lists_as "$@"
+  [[ $status == 1 && -z $output && ${stderr_lines[0]} == "imgmount: "*"$part"* ]] || {
+    echo "said: $stderr"
+    return 1
+  }
+}
+
+# The same whoever serves with the certificates in $PKI/server on $PORT.
+check_lists() {
+  local at=(-b localhost -p "$PORT")
+  lists_as client "${at[@]}"
+  [[ $status == 0 && -z $stderr ]]
+  grep -qx '  size:  41943040' <<<"$output"
+  timeout 30 qemu-nbd -L --object "tls-creds-x509,id=t,endpoint=client,dir=$PKI/client" --tls-creds t "${at[@]}" >theirs
+  grep -q transaction theirs || output=$(sed '/^  transaction size: /d' <<<"$output")
+  diff theirs <(printf '%s\n' "$output")
+  lists_as client -b 127.0.0.1 -p "$PORT" # a name of the certificate's, too
+  [ "$status" -eq 0 ]
+  lists_as client -p "$PORT" --tls-hostname localhost
+  [ "$status" -eq 0 ]
+  not_listed "CN=localhost: its certificate is not for 'example.org'" client "${at[@]}" --tls-hostname example.org
+  not_listed "its certificate is not for '127.0.0.2'" client -b 127.0.0.1 -p "$PORT" --tls-hostname 127.0.0.2
+  lists_as client,verify-peer=off "${at[@]}" --tls-hostname example.org
+  [ "$status" -eq 0 ]
+  not_listed "issuer is unknown" mistrust "${at[@]}"
+  # Refused by the server, whose reason may come too late.
+  not_listed "" nobody "${at[@]}"
+  not_listed "" stranger,sanity-check=off "${at[@]}"
+  # And without TLS there is a hint.
+  run --separate-stderr timeout 30 "$IMGMOUNT" --nbd -L "${at[@]}"
+  [[ $status == 1 && ${stderr_lines[0]} == "imgmount: the server wants TLS"* ]]
+  [[ ${stderr_lines[1]} == "imgmount: hint: --object tls-creds-"* && ${#stderr_lines[@]} == 2 ]]
+}
+
+@test "nbd-tls: -L: certificates: ours and QEMU's servers, and only who they are meant to be" {
+  need qemu-nbd
+  mkdir -p "$PKI/mistrust"
+  cp "$PKI/other.pem" "$PKI/mistrust/ca-cert.pem"
+  serve_certificates server
+  check_lists
+  end_server
+  for ((PORT = 20000 + RANDOM % 20000; ; PORT++)); do
+    qemu-nbd -r -t -f raw -b 127.0.0.1 -p "$PORT" --object "tls-creds-x509,id=t,endpoint=server,dir=$PKI/server" \
+      --tls-creds t disk.raw 2>server.log 3>&- &
+    SERVER=$!
+    ! await grep -q ":$(printf %04X "$PORT") 00000000:0000 0A" /proc/net/tcp || break
+    grep -qF 'in use' server.log
+  done
+  check_lists
+  end_server
+}
+
+@test "nbd-tls: -L: a certificate that is none for a server is not taken for one" {
+  mkdir -p "$PKI/impostor"
+  cp "$PKI/ca.pem" "$PKI/impostor/ca-cert.pem"
+  certificate "$PKI/ca" "$PKI/impostor/server" 'expiration_days = 10' 'cn = localhost' 'dns_name = localhost' tls_www_client
+  serve_certificates impostor
+  not_listed "purpose" client -b localhost -p "$PORT"
+  end_server
+  serve_certificates expired-server,sanity-check=off
+  not_listed "expired" client -b localhost -p "$PORT"
+  end_server
+}
+
+@test "nbd-tls: -L: pre-shared keys, over a unix socket; and a server without TLS" {
+  local object=(--object "tls-creds-psk,id=t,endpoint=client,dir=$PKI/keys,username=bob" --tls-creds t)
+  serve
+  run -0 timeout 30 "$IMGMOUNT" --nbd -L -k "$SOCKET" "${object[@]}"
+  grep -qx '  size:  41943040' <<<"$output"
+  mkdir -p "$PKI/wrong"
+  cp "$PKI/wrong.psk" "$PKI/wrong/keys.psk"
+  run -1 timeout 30 "$IMGMOUNT" --nbd -L -k "$SOCKET" --object "tls-creds-psk,id=t,dir=$PKI/wrong,username=alice" --tls-creds t
+  [[ $output == "imgmount: TLS: the other side refuses: "* ]]
+  run -1 timeout 30 "$IMGMOUNT" --nbd -L -k "$SOCKET" --object "tls-creds-psk,id=t,dir=$PKI/wrong" --tls-creds t
+  [[ $output == *"there is no user 'qemu' in it" ]]
+  not_listed "the other side refuses: " client -k "$SOCKET" --tls-hostname localhost
+  not_listed "--bind or --tls-hostname has to name it" client -k "$SOCKET"
+  not_listed "--bind or --tls-hostname has to name it" client
+  end_server
+  CREDS=()
+  serve
+  run -1 timeout 30 "$IMGMOUNT" --nbd -L -k "$SOCKET" "${object[@]}"
+  [ "$output" = "imgmount: the server refuses TLS with 0x80000002: this server does without TLS" ]
+  end_server
+  not_listed "-L needs endpoint=client, not server" server,endpoint=server -k "$SOCKET"
+  not_listed "--tls-authz has no meaning with -L" client -k "$SOCKET" --tls-authz a
+  run -1 timeout 30 "$IMGMOUNT" --nbd -L -k "$SOCKET" --tls-hostname localhost
+  [[ ${lines[0]} == "imgmount: --tls-hostname has no meaning without --tls-creds" ]]
+}
+
+@test "nbd-tls: holes are sent as holes, with TLS as without it" {
+  python_with_nbd
+  need qemu-img
+  local image uri
+  truncate -s 96M disk.raw
+  # What is there, and what a few hundred chunks and records add to it.
+  local most=$(($(du --block-size=1 disk.raw | cut -f 1) + 300000))
+  cp disk.raw reference
+  qemu-img convert -f raw -O qcow2 disk.raw disk.qcow2
+  for image in raw qcow2; do
+    mv "disk.$image" served
+    for CREDS in '' "--tls-psk=$PKI/keys/keys.psk"; do
+      uri="nbd+unix:///?socket=%s"
+      [[ -z $CREDS ]] || uri="nbds+unix://alice@/?socket=%s&tls-psk-file=$PKI/keys/keys.psk"
+      # shellcheck disable=SC2086 # none, or one
+      "$IMGMOUNT" --nbd -t -f $image -k "$SOCKET" $CREDS served >server.out 2>server.log 3>&- &
+      SERVER=$!
+      await test -S "$SOCKET"
+      run -0 timeout 100 "$PYTHON" "$BATS_TEST_DIRNAME/nbd-wire.py" "$SOCKET" $((96 << 20)) "$uri" copy
+      end_server
+      cmp copy reference
+      echo "$image $CREDS: $output bytes, at most $most"
+      ((output < most))
+    done
+  done
+}
+
 @test "nbd-tls: contradictions, and what is missing, are said by name" {
   refused() { # PART ARGUMENT...
     local part=$1
@@ -419,7 +557,8 @@ PY
   refused "--connect and --tls-psk exclude each other" --nbd -c /dev/nbd0 --tls-psk x
   refused "--tls-creds and --tls-psk exclude each other" "${nbd[@]}" --tls-psk x --tls-creds t
   refused "--tls-authz has no meaning without --tls-creds" "${nbd[@]}" --tls-authz a
-  refused "--tls-hostname has no meaning for a server" "${nbd[@]}" --tls-hostname h
+  refused "--tls-hostname has no meaning without -L" "${nbd[@]}" --tls-hostname h
+  refused "--tls-hostname has no meaning without -L" "${nbd[@]}" "${server[@]}" --tls-creds t --tls-hostname h
   refused "--tls-creds: there is no --object with id=u" "${nbd[@]}" "${server[@]}" --tls-creds u
   refused "--tls-authz: there is no --object with id=a" "${nbd[@]}" "${server[@]}" --tls-creds t --tls-authz a
   refused "--tls-creds needs" "${nbd[@]}" --object authz-simple,id=a,identity=x --tls-creds a

@@ -494,6 +494,21 @@ test_block_status_filter (void)
   g_assert_cmpuint (client_read (client, 0, 0, 512), ==, 0);
 }
 
+/* Longer than any filter, and yet a range that would do: refused, and still in step. */
+static void
+test_block_status_filter_too_long (void)
+{
+  g_autoptr (Client) client = client_new ();
+  g_autofree uint8_t *payload = g_malloc0 (MIB);
+  client_go (client, IM_NBD_MODE_EXTENDED, "", true);
+  for (uint64_t n = IM_NBD_FILTER_MAX + 4; n <= MIB; n = n * 2 & ~UINT64_C (3)) {
+    client_request (client, IM_NBD_CMD_BLOCK_STATUS, IM_NBD_CMD_FLAG_PAYLOAD_LEN, 0, n);
+    client_send (client, payload, n);
+    g_assert_cmpuint (client_reply (client), ==, IM_NBD_EINVAL);
+    g_assert_cmpuint (client_read (client, 0, 0, 512), ==, 0);
+  }
+}
+
 static void
 test_partition_is_a_slice (void)
 {
@@ -568,6 +583,7 @@ main (int argc, char **argv)
        test_file_that_ends_early_ends_a_simple_client);
   ADD ("block-status", test_block_status);
   ADD ("block-status-filter", test_block_status_filter);
+  ADD ("block-status-filter-too-long", test_block_status_filter_too_long);
   ADD ("partition-is-a-slice", test_partition_is_a_slice);
   ADD ("requests-may-follow-at-once", test_requests_may_follow_at_once);
   ADD ("handshake-has-an-end", test_handshake_has_an_end);
