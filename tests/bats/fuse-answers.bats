@@ -197,27 +197,3 @@ while time.monotonic() < end or signals < 100:
 signal.setitimer(signal.ITIMER_REAL, 0)
 PY
 }
-
-@test "fuse answers: a search over a vast disk ends with whoever asked, and with the server" {
-  qemu-img create -q -f qcow2 -o cluster_size=2M vast.qcow2 1E
-  serve vast.qcow2 "$D"
-  search() { exec python3 -c 'import os, sys; os.lseek(os.open(sys.argv[1], os.O_RDONLY), 0, os.SEEK_DATA)' "$D/disk"; }
-  search 3>&- &
-  searcher=$!
-  sleep 1
-  kill -KILL "$searcher"
-  end=0
-  ended "$searcher" || end=$?
-  # 0 or an error would be the end of a search that was not long enough.
-  [ "$end" -eq 137 ]
-  search 3>&- &
-  searcher=$!
-  sleep 1
-  kill -TERM "$SERVER"
-  until_unmounted
-  kill -TERM "$SERVER"
-  ended "$SERVER"
-  SERVER=
-  run ended "$searcher"
-  [ "$status" -ne 0 ]
-}
