@@ -2,10 +2,24 @@
 # Running tests and keeping count, over several runners; sourced by the other scripts.
 
 passed=0 failed=0 skipped=0
+remarks=() # "failed: NAME" and "skipped: NAME # REASON"
 
 # add_counts PASSED FAILED SKIPPED
 add_counts() {
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+# add_remarks FILE: those that are in it, and what TAP has to say of the same.
+add_remarks() {
+  local line
+  while read -r line; do remarks+=("$line"); done < <(sed -nE \
+    -e 's/^(failed|skipped): /&/p' -e 's/^not ok [0-9]+ /failed: /p' \
+    -e 's/^ok [0-9]+ (.*) # skip/skipped: \1 #/p' "$1")
+}
+
+# junit_names LOG ELEMENT: of the test cases that have it.
+junit_names() {
+  grep -oE "<testcase name=\"[^\"]*\"[^>]*>[[:space:]]*<$2" "$1" | cut -d'"' -f2 | tr '\n' ' '
 }
 
 # run_meson_tests BUILD [ARG...]: each subtest counts.
@@ -21,17 +35,19 @@ run_meson_tests() {
   not=$(grep -o '<skipped' "$log" 2>/dev/null | wc -l)
   # A runner that failed without saying where is a failure all the same.
   ((status == 0 || bad > 0)) || bad=1 all=$((all + 1))
+  ((bad == 0)) || remarks+=("failed: $bad in $build: $(junit_names "$log" '(failure|error)')")
+  ((not == 0)) || remarks+=("skipped: $not in $build: $(junit_names "$log" skipped)")
   add_counts $((all - bad - not)) "$bad" "$not"
 }
 
 # bats_file FILE FOLDER: runs one, and prints it in one piece.
 bats_file() {
-  local log=$2/${1##*/}
+  local log=$2/${1##*/} started=$SECONDS
   bats --tap "$1" >"$log" 2>&1
   echo $? >"$log.status"
   {
     flock 9
-    printf '# %s\n' "$1"
+    printf '# %s (%d s)\n' "$1" $((SECONDS - started))
     cat "$log"
   } 9>"$2/lock"
 }
@@ -50,12 +66,15 @@ run_bats() {
     good=$(($(grep -cE '^ok ' "$log") - not))
     [[ $(<"$log.status") == 0 ]] || ((bad > 0)) || bad=1
     add_counts "$good" "$bad" "$not"
+    add_remarks "$log"
   done
   rm -rf "$logs"
 }
 
-# The closing line; the status is whether nothing failed.
+# What failed and what was skipped, and the closing line; the status is whether nothing
+# failed.
 print_counts() {
+  ((${#remarks[@]} == 0)) || printf '\n%s' "${remarks[@]}"
   printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
   ((failed == 0))
 }

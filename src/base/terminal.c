@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Asking for a passphrase on the terminal. */
+/* The terminal: what it can show, and asking for a passphrase on it. */
+#include "base/terminal.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/secret.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <langinfo.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
@@ -82,7 +86,7 @@ print_prompt (const Terminal *terminal, const char *prompt)
   g_autoptr (GString) text = g_string_new (NULL);
   for (const char *p = valid; *p; p = g_utf8_next_char (p))
     g_string_append_unichar (
-        text, g_unichar_iscntrl (g_utf8_get_char (p)) ? '?' : g_utf8_get_char (p));
+        text, im_text_is_hidden (g_utf8_get_char (p)) ? '?' : g_utf8_get_char (p));
   dprintf (terminal->fd, "%s", text->str);
 }
 
@@ -115,4 +119,25 @@ im_secret_ask (const char *prompt, GError **error)
   close (terminal.fd);
   pthread_sigmask (SIG_SETMASK, &terminal.old_mask, NULL);
   return secret;
+}
+
+/* NO_COLOR counts where it is not empty, as https://no-color.org has it. */
+static bool
+wants_colours (void)
+{
+  const char *refused = g_getenv ("NO_COLOR"), *term = g_getenv ("TERM");
+  return !(refused && *refused) && term && *term && strcmp (term, "dumb") != 0;
+}
+
+bool
+im_terminal_look (int fd, ImTerminal *ret_terminal)
+{
+  struct winsize size;
+  if (!isatty (fd))
+    return false;
+  bool said = ioctl (fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  *ret_terminal = (ImTerminal){.columns = said ? size.ws_col : IM_TERMINAL_COLUMNS,
+                               .utf8 = strcmp (nl_langinfo (CODESET), "UTF-8") == 0,
+                               .colours = wants_colours ()};
+  return true;
 }

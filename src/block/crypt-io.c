@@ -60,6 +60,20 @@ im_crypt_read_cut_sectors (ImExtent *extent, uint8_t *buf, GError **error)
   return true;
 }
 
+/* LEN encrypted bytes, whole sectors, which nobody reads meanwhile. */
+static bool
+write_sectors (const ImCryptPlace *place, const uint8_t *bytes, size_t len, bool durable,
+               GError **error)
+{
+  ImClaims *claims = im_transform_claims (place->crypt);
+  ImClaim claim;
+  im_claim_take (claims, &claim, place->at / SECTOR, (place->at + len - 1) / SECTOR,
+                 true);
+  bool ok = im_file_pwrite (place->file, bytes, len, place->at, durable, error);
+  im_claim_drop (claims, &claim);
+  return ok;
+}
+
 /* Encrypts LEN plain bytes, from WITHIN bytes into the first sector of PLACE on, together
  * with the rest of the sectors at both ends, and writes them; at most BOUNCE in all. */
 static bool
@@ -79,7 +93,7 @@ write_piece (const ImCryptPlace *place, size_t within, const uint8_t *buf, size_
   memcpy (bounce + within, buf, len);
   return im_transform_apply (place->crypt, IM_ENCRYPT, place->position, bounce, all, pool,
                              error) &&
-         im_file_pwrite (place->file, bounce, all, place->at, durable, error);
+         write_sectors (place, bounce, all, durable, error);
 }
 
 bool

@@ -28,6 +28,7 @@ typedef struct {
 /* Ranges on their way into pieces. */
 typedef struct {
   ImFile *file;
+  int fd; /* which of its descriptors, for whole blocks */
   bool write;
   int flags;
   uint64_t size;  /* reads end there */
@@ -116,7 +117,7 @@ cut_bounced (Plan *plan, const ImFileRange *range, uint64_t at, uint64_t left, I
                    .length = (size_t)im_min (left, end - at),
                    .lead = (size_t)(at - first)};
   piece->least = plan->write ? piece->buffer.iov_len : piece->lead + piece->length;
-  *io = (ImIo){.fd = tail ? plan->file->cached_fd : plan->file->fd,
+  *io = (ImIo){.fd = tail ? plan->file->cached_fd : plan->fd,
                .write = plan->write,
                .flags = plan->flags,
                .unit = (uint32_t)block,
@@ -135,7 +136,7 @@ cut_straight (Plan *plan, const ImFileRange *range, uint64_t length, ImIo *io,
               Piece *piece)
 {
   *piece = (Piece){.least = (size_t)length};
-  *io = (ImIo){.fd = plan->file->fd,
+  *io = (ImIo){.fd = plan->fd,
                .write = plan->write,
                .flags = plan->flags,
                .unit = plan->file->block,
@@ -268,7 +269,12 @@ im_direct_read (ImFile *file, const ImFileRange *ranges, size_t n, uint64_t size
   /* A file's last block is read in part; a device's cannot be asked for. */
   uint64_t whole = S_ISREG (file->st.st_mode) ? round_up (size, file->block)
                                               : round_down (size, file->block);
-  Plan plan = {.file = file, .size = size, .whole = whole, .ranges = ranges, .n = n};
+  Plan plan = {.file = file,
+               .fd = file->fd,
+               .size = size,
+               .whole = whole,
+               .ranges = ranges,
+               .n = n};
   return carry_out (&plan, error);
 }
 
@@ -311,6 +317,7 @@ write_claimed (ImFile *file, const ImFileRange *ranges, size_t n, int flags,
 {
   /* Once claimed, what was in the file's last whole block stays there: files grow. */
   Plan plan = {.file = file,
+               .fd = flags & RWF_DSYNC ? file->durable_fd : file->fd,
                .write = true,
                .flags = flags,
                .size = UINT64_MAX,

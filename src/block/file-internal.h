@@ -16,9 +16,22 @@ typedef struct {
   bool starting; /* a task is under way */
 } ImFileFilled;
 
+/* One fdatasync at a time, which those that come meanwhile wait for and do not share. */
+typedef struct {
+  pthread_mutex_t mutex; /* guards all below; not held while it runs */
+  pthread_cond_t ended;
+  bool running;
+  uint64_t begun, done; /* counted */
+  int failure;          /* the errno of the first that failed, or 0 */
+} ImFileSyncs;
+
 struct ImFile {
   atomic_uint references;
   int fd; /* all below: const once open */
+  /* The same file again, for writes that are durable when they return; -1 where there are
+   * none.  The kernel tells of what it could not write out once for each descriptor, and
+   * what such a write is told the next fdatasync would not be. */
+  int durable_fd;
   uint64_t id;
   char *path;
   atomic_ullong size;     /* changes by im_file_extend and im_file_shrink alone */
@@ -38,7 +51,7 @@ struct ImFile {
                      * end; -1 where it cannot have one */
   bool temporary;   /* has no name, and vanishes with this process */
   bool in_memory;   /* tmpfs: a plain read never waits, yet RWF_NOWAIT is refused there */
-  atomic_int sync_failure; /* the errno of the first failed fdatasync, or 0 */
+  ImFileSyncs syncs;
 };
 
 /* The file that the descriptor FD, opened as MODE says, is of; PATH is what it is called.

@@ -143,13 +143,13 @@ try_alignment (ImFile *file, GError **error)
   return failure == 0;
 }
 
-/* A second descriptor of the file, which has its name since a moment ago. */
+/* A further descriptor of the file, which has its name since a moment ago. */
 static bool
-open_cached_too (ImFile *file, int access, GError **error)
+open_again (const ImFile *file, int access, int *ret_fd, GError **error)
 {
   struct stat st;
-  file->cached_fd = open_descriptor (file->path, access & ~O_DIRECT, &st, error);
-  if (file->cached_fd < 0)
+  *ret_fd = open_descriptor (file->path, access, &st, error);
+  if (*ret_fd < 0)
     return false;
   if (st.st_dev == file->st.st_dev && st.st_ino == file->st.st_ino)
     return true;
@@ -166,7 +166,7 @@ prepare_direct (ImFile *file, int access, GError **error)
     file->claims = im_claims_new ();
   bool regular = S_ISREG (file->st.st_mode);
   bool needs_cache = regular ? file->writable : im_file_size (file) % file->block != 0;
-  return !needs_cache || open_cached_too (file, access, error);
+  return !needs_cache || open_again (file, access & ~O_DIRECT, &file->cached_fd, error);
 }
 
 static int
@@ -192,6 +192,7 @@ im_file_take_fd (int fd, const char *path, const ImFileMode *mode, GError **erro
   }
   g_autoptr (ImFile) file = g_new0 (ImFile, 1);
   *file = (ImFile){.fd = fd,
+                   .durable_fd = -1,
                    .cached_fd = -1,
                    .id = atomic_fetch_add (&next_id, 1),
                    .path = g_canonicalize_filename (path, NULL),
@@ -202,11 +203,15 @@ im_file_take_fd (int fd, const char *path, const ImFileMode *mode, GError **erro
   atomic_init (&file->references, 1);
   pthread_mutex_init (&file->resize, NULL);
   pthread_mutex_init (&file->filled.mutex, NULL);
+  pthread_mutex_init (&file->syncs.mutex, NULL);
+  pthread_cond_init (&file->syncs.ended, NULL);
   struct statfs fs;
   file->in_memory = fstatfs (fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
   int access = access_of (mode);
+  bool has_durable = mode->writable && mode->cache != IM_CACHE_UNSAFE;
   if (!find_size (file, error) ||
-      (access & O_DIRECT && !prepare_direct (file, access, error)))
+      (access & O_DIRECT && !prepare_direct (file, access, error)) ||
+      (has_durable && !open_again (file, access, &file->durable_fd, error)))
     return NULL;
   return g_steal_pointer (&file);
 }

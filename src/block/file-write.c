@@ -72,7 +72,7 @@ write_cached (ImFile *file, const ImFileRange *ranges, size_t n, int flags,
 {
   ImIo ios[IM_IO_BATCH];
   for (size_t i = 0; i < n; i++)
-    ios[i] = (ImIo){.fd = file->fd,
+    ios[i] = (ImIo){.fd = flags & RWF_DSYNC ? file->durable_fd : file->fd,
                     .write = true,
                     .flags = flags,
                     .unit = 1,
@@ -266,6 +266,16 @@ is_unsupported (int errnum)
          errnum == EINVAL || errnum == ENOTTY;
 }
 
+bool
+im_file_reserve (ImFile *file, uint64_t offset, uint64_t length, GError **error)
+{
+  if (fallocate_range (file, 0, offset, length) || is_unsupported (errno))
+    return true;
+  im_set_errno (error, errno, "cannot reserve space at offset %" G_GUINT64_FORMAT,
+                offset);
+  return false;
+}
+
 static bool
 write_zeros_out (ImFile *file, uint64_t offset, uint64_t length, GError **error)
 {
@@ -274,7 +284,7 @@ write_zeros_out (ImFile *file, uint64_t offset, uint64_t length, GError **error)
     size_t n = (size_t)im_min (length - done, sizeof zeros);
     struct iovec iov = {.iov_base = (void *)zeros, .iov_len = n};
     ImFileRange range = {.iov = &iov, .n = 1, .offset = offset + done};
-    if (!write_ranges (file, &range, 1, false, error))
+    if (!write_ranges (file, &range, 1, im_file_writes_through (file), error))
       return false;
     done += n;
   }
@@ -290,20 +300,32 @@ is_out_of_space (int errnum)
   return errnum == ENOSPC || errnum == EDQUOT;
 }
 
+/* 0 where the kernel made the range zeros by MODE, else why not. */
+static int
+zero_by (ImFile *file, int mode, uint64_t offset, uint64_t length)
+{
+  return fallocate_range (file, mode, offset, length) ? 0 : errno;
+}
+
 static bool
 zero_range (ImFile *file, uint64_t offset, uint64_t length, bool may_unmap, bool fast,
             GError **error)
 {
-  if (length == 0 ||
-      (may_unmap && fallocate_range (file, FALLOC_FL_PUNCH_HOLE, offset, length)) ||
-      fallocate_range (file, FALLOC_FL_ZERO_RANGE, offset, length))
+  if (length == 0)
     return true;
-  if (!is_out_of_space (errno) && (!is_unsupported (errno) || fast)) {
-    im_set_errno (error, is_unsupported (errno) ? ENOTSUP : errno,
-                  "cannot zero at offset %" G_GUINT64_FORMAT, offset);
-    return false;
-  }
-  return write_zeros_out (file, offset, length, error);
+  int punching =
+      may_unmap ? zero_by (file, FALLOC_FL_PUNCH_HOLE, offset, length) : ENOTSUP;
+  if (punching == 0)
+    return true;
+  int zeroing = zero_by (file, FALLOC_FL_ZERO_RANGE, offset, length);
+  if (zeroing == 0)
+    return true;
+  bool dropped = is_out_of_space (punching) || is_out_of_space (zeroing);
+  if (dropped || (is_unsupported (zeroing) && !fast))
+    return write_zeros_out (file, offset, length, error);
+  im_set_errno (error, is_unsupported (zeroing) ? ENOTSUP : zeroing,
+                "cannot zero at offset %" G_GUINT64_FORMAT, offset);
+  return false;
 }
 
 bool
@@ -353,38 +375,4 @@ im_file_discard (ImFile *file, uint64_t offset, uint64_t length, GError **error)
   if (done)
     note_change (file, &change);
   return true;
-}
-
-/* fdatasync, as far as the test lets it be made; the errno otherwise. */
-static int
-sync_data (ImFile *file)
-{
-  ImFileChange change = {.kind = IM_FILE_SYNC};
-  int failure = hooks () ? hooks ()->before (file, &change) : 0;
-  if (failure == 0 && fdatasync (file->fd) < 0)
-    failure = errno;
-  if (failure == 0)
-    note_change (file, &change);
-  return failure;
-}
-
-bool
-im_file_check_synced (ImFile *file, GError **error)
-{
-  int failure = atomic_load (&file->sync_failure);
-  if (failure != 0)
-    im_set_errno (error, failure, "cannot make the writes durable");
-  return failure == 0;
-}
-
-bool
-im_file_sync (ImFile *file, GError **error)
-{
-  if (file->cache == IM_CACHE_UNSAFE)
-    return true;
-  int failure = atomic_load (&file->sync_failure) == 0 ? sync_data (file) : 0;
-  int none = 0;
-  if (failure != 0)
-    atomic_compare_exchange_strong (&file->sync_failure, &none, failure);
-  return im_file_check_synced (file, error);
 }

@@ -29,11 +29,15 @@ im_file_unref (ImFile *file)
   if (!file || atomic_fetch_sub (&file->references, 1) != 1)
     return;
   close (file->fd);
+  if (file->durable_fd >= 0)
+    close (file->durable_fd);
   if (file->cached_fd >= 0)
     close (file->cached_fd);
   im_claims_free (file->claims);
   pthread_mutex_destroy (&file->resize);
   pthread_mutex_destroy (&file->filled.mutex);
+  pthread_mutex_destroy (&file->syncs.mutex);
+  pthread_cond_destroy (&file->syncs.ended);
   g_free (file->path);
   g_free (file);
 }
@@ -201,6 +205,10 @@ im_file_pread_nowait (ImFile *file, void *buf, size_t len, uint64_t offset)
   return true;
 }
 
+/* Beyond this tmpfs rounds up to a page and overflows, so that it finds no data where
+ * some is; pages have 64 KiB at the most. */
+#define LAST_TOLD ((uint64_t)INT64_MAX - (64u << 10))
+
 void
 im_file_find_run (ImFile *file, uint64_t offset, uint64_t len, bool *ret_data,
                   uint64_t *ret_run)
@@ -217,7 +225,8 @@ im_file_find_run (ImFile *file, uint64_t offset, uint64_t len, bool *ret_data,
   }
   off_t data = lseek (file->fd, (off_t)offset, SEEK_DATA);
   if (data < 0 && errno == ENXIO) {
-    *ret_data = false;
+    *ret_data = offset > LAST_TOLD;
+    *ret_run = *ret_data ? left : len;
     return;
   }
   if (data > (off_t)offset) {

@@ -168,6 +168,11 @@ void im_file_filled (ImFile *file, uint64_t at, uint64_t length, ImPool *pool);
 bool im_file_write_zeroes (ImFile *file, uint64_t offset, uint64_t length, bool may_unmap,
                            bool fast, GError **error);
 
+/* Has the disk below set space aside for [OFFSET, OFFSET + LENGTH), which reads as
+ * before; writing there then needs no more.  True also where it knows no way to do that.
+ */
+bool im_file_reserve (ImFile *file, uint64_t offset, uint64_t length, GError **error);
+
 /* Gives the range's space back where that can be done; it then reads as zeros or as
  * before.  Fails only for errors of the disk. */
 bool im_file_discard (ImFile *file, uint64_t offset, uint64_t length, GError **error);

@@ -22,6 +22,7 @@ typedef struct {
   ImExtent *extents;
   size_t n;
   ImPool *pool;
+  bool writable; /* the block is, so that others may be writing what is read */
 } Batch;
 
 static uint8_t *
@@ -115,6 +116,25 @@ read_cut_sectors (const Batch *batch, GError **error)
   return true;
 }
 
+/* The claim that goes with reading the batch, on all from the first encrypted sector to
+ * the last; NULL where none is needed.  Parents are written by nobody. */
+static ImClaims *
+plan_claim (const Batch *batch, uint64_t *ret_first, uint64_t *ret_last)
+{
+  ImClaims *claims = NULL;
+  *ret_first = UINT64_MAX;
+  *ret_last = 0;
+  for (size_t i = 0; batch->writable && i < batch->n; i++) {
+    const ImExtent *e = &batch->extents[i];
+    if (e->kind != IM_EXTENT_FILE || !e->crypt || e->depth > 0)
+      continue;
+    claims = im_transform_claims (e->crypt);
+    *ret_first = im_min (*ret_first, e->at / IM_TRANSFORM_SECTOR);
+    *ret_last = im_max (*ret_last, (e->at + e->length - 1) / IM_TRANSFORM_SECTOR);
+  }
+  return claims;
+}
+
 static bool
 make_plain (const Batch *batch, GError **error)
 {
@@ -128,8 +148,9 @@ make_plain (const Batch *batch, GError **error)
   return true;
 }
 
+/* As they are in the files, but for parts of sectors, which are plain. */
 static bool
-read_files (const Batch *batch, GError **error)
+read_as_stored (const Batch *batch, GError **error)
 {
   Spans spans;
   spans.file = NULL;
@@ -147,7 +168,21 @@ read_files (const Batch *batch, GError **error)
     spans.file = extent->file;
     i = add_span (&spans, batch, i);
   }
-  return read_spans (&spans, error) && make_plain (batch, error);
+  return read_spans (&spans, error);
+}
+
+static bool
+read_files (const Batch *batch, GError **error)
+{
+  ImClaim claim;
+  uint64_t first, last;
+  ImClaims *claims = plan_claim (batch, &first, &last);
+  if (claims)
+    im_claim_take (claims, &claim, first, last, false);
+  bool ok = read_as_stored (batch, error);
+  if (claims)
+    im_claim_drop (claims, &claim);
+  return ok && make_plain (batch, error);
 }
 
 static ImChunkRead
@@ -194,7 +229,8 @@ read_range (ImBlock *block, void *buf, size_t len, uint64_t offset, bool *met_ch
   Batch batch = {.buf = buf,
                  .base = offset,
                  .extents = extents,
-                 .pool = block->shared ? block->shared->pool : NULL};
+                 .pool = block->shared ? block->shared->pool : NULL,
+                 .writable = block->writable};
   for (uint64_t done = 0; done < len;) {
     if (!im_block_map (block, offset + done, len - done, IM_MAP_WHERE, extents, EXTENTS,
                        &batch.n, error))
@@ -222,19 +258,33 @@ im_block_pread (ImBlock *block, void *buf, size_t len, uint64_t offset, GError *
   return ok;
 }
 
+/* The bytes of EXTENT, as they are in its file. */
+static bool
+fetch_stored_nowait (const Batch *batch, ImExtent *extent)
+{
+  Batch alone = {.extents = extent, .n = 1, .writable = batch->writable};
+  ImClaim claim;
+  uint64_t first, last;
+  ImClaims *claims = plan_claim (&alone, &first, &last);
+  if (claims && !im_claim_try (claims, &claim, first, last, false))
+    return false;
+  bool done = im_file_pread_nowait (extent->file, target (batch, extent), extent->length,
+                                    extent->at);
+  if (claims)
+    im_claim_drop (claims, &claim);
+  return done;
+}
+
 /* Fetches EXTENT into TO if that needs no waiting. */
 static bool
-fetch_nowait (ImBlock *block, const Batch *batch, const ImExtent *extent,
-              bool *met_chunks)
+fetch_nowait (ImBlock *block, const Batch *batch, ImExtent *extent, bool *met_chunks)
 {
   switch (extent->kind) {
   case IM_EXTENT_ZERO:
     memset (target (batch, extent), 0, extent->length);
     return true;
   case IM_EXTENT_FILE:
-    return im_crypt_is_quick (extent) &&
-           im_file_pread_nowait (extent->file, target (batch, extent), extent->length,
-                                 extent->at) &&
+    return im_crypt_is_quick (extent) && fetch_stored_nowait (batch, extent) &&
            (!extent->crypt ||
             im_transform_apply (extent->crypt, IM_DECRYPT, extent->crypt_at,
                                 target (batch, extent), extent->length, NULL, NULL));
@@ -255,7 +305,8 @@ read_range_nowait (ImBlock *block, void *buf, size_t len, uint64_t offset,
                    bool *met_chunks)
 {
   ImExtent extents[EXTENTS];
-  Batch batch = {.buf = buf, .base = offset, .extents = extents};
+  Batch batch = {
+      .buf = buf, .base = offset, .extents = extents, .writable = block->writable};
   for (uint64_t done = 0; done < len;) {
     if (!im_block_map (block, offset + done, len - done, IM_MAP_NOWAIT, extents, EXTENTS,
                        &batch.n, NULL))

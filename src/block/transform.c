@@ -36,6 +36,7 @@ struct ImTransform {
   ImSecret *key, *essiv_key; /* the second NULL without ESSIV */
   pthread_mutex_t mutex;     /* of what follows; a leaf lock, for two pointers */
   Handles *idle;
+  ImClaims *claims; /* const */
 };
 
 /* What key lengths of a cipher libgcrypt knows by which name. */
@@ -252,6 +253,7 @@ im_transform_new (const char *cipher, const char *mode, const ImSecret *key,
   g_auto (GStrv) words = g_strsplit (mode, "-", 2);
   pthread_once (&library_once, start_library);
   pthread_mutex_init (&t->mutex, NULL);
+  t->claims = im_claims_new ();
   t->key = im_secret_new (key->bytes, key->length);
   if (!words[0]) {
     g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT, "cipher mode: it is empty");
@@ -276,8 +278,15 @@ im_transform_free (ImTransform *transform)
   }
   im_secret_free (transform->key);
   im_secret_free (transform->essiv_key);
+  im_claims_free (transform->claims);
   pthread_mutex_destroy (&transform->mutex);
   g_free (transform);
+}
+
+ImClaims *
+im_transform_claims (const ImTransform *transform)
+{
+  return transform->claims;
 }
 
 /* The vectors of N sectors from SECTOR on, one behind the other. */
@@ -425,6 +434,12 @@ im_transform_new (const char *cipher, const char *mode, const ImSecret *key,
 void
 im_transform_free (ImTransform *transform)
 {
+}
+
+ImClaims *
+im_transform_claims (const ImTransform *transform)
+{
+  return NULL;
 }
 
 bool

@@ -6,6 +6,7 @@
 
 #include "base/pool.h"
 #include "base/secret.h"
+#include "block/claims.h"
 #include <stdbool.h>
 
 #define IM_TRANSFORM_SECTOR 512u
@@ -38,6 +39,11 @@ typedef enum {
 bool im_transform_apply (const ImTransform *transform, ImTransformDirection direction,
                          uint64_t position, void *buf, size_t len, ImPool *pool,
                          GError **error);
+
+/* Claims on sectors, by their number in the one file that TRANSFORM is used for: they are
+ * written by one thread at a time, and not while they are read.  What is torn between two
+ * versions of a sector is neither of them, decrypted. */
+ImClaims *im_transform_claims (const ImTransform *transform);
 
 /* Digest sizes and digests by the names that LUKS knows: sha1, sha256, …  0: unknown. */
 size_t im_digest_size (const char *hash);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Prints all of TEXT; a full disk or a closed pipe is a failure. */
 static int
@@ -22,6 +23,19 @@ print (const ImOptions *options, const char *text, const GError *failure)
   return EXIT_FAILURE;
 }
 
+/* The listing, and on a terminal the disk drawn beneath it. */
+static char *
+list_for_people (const ImPipeline *pipeline)
+{
+  ImTerminal terminal;
+  g_autofree char *list = im_report_list (pipeline->image, pipeline->table);
+  if (!im_terminal_look (STDOUT_FILENO, &terminal))
+    return g_steal_pointer (&list);
+  g_autofree char *drawing =
+      im_report_drawing (pipeline->disk, pipeline->table, &terminal);
+  return g_strconcat (list, *drawing ? "\n" : "", drawing, NULL);
+}
+
 int
 im_form_list (const ImOptions *options)
 {
@@ -31,7 +45,7 @@ im_form_list (const ImOptions *options)
     return im_form_fail (options->image, error);
   g_autofree char *text =
       options->json ? im_report_list_json (pipeline->image, pipeline->table, &error)
-                    : im_report_list (pipeline->image, pipeline->table);
+                    : list_for_people (pipeline);
   return print (options, text, error);
 }
 

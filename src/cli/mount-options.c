@@ -8,7 +8,7 @@
 static const char *const fuse_words[] = {
     "allow_other",  "allow_root", "default_permissions",
     "auto_unmount", "fsname",     "subtype",
-    "max_read",     NULL,
+    "max_read",     "io_uring",   NULL,
 };
 
 /* Meant for mount(8), init systems and kernels; they change nothing here. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The set of things to hand out. */
 #include "export/export.h"
+#include "base/text.h"
 #include <string.h>
 
 /* The longest name that file systems take. */
@@ -103,7 +104,7 @@ im_export_set_add_text (ImExportSet *set, const char *name, char *(*render) (voi
 static bool
 is_safe (gunichar c)
 {
-  return c != '/' && !g_unichar_iscntrl (c) && c != 0x2028 && c != 0x2029;
+  return c != '/' && !im_text_is_hidden (c);
 }
 
 /* NAME with every byte or character that a file name cannot have made '_', and cut to at

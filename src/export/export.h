@@ -65,8 +65,9 @@ void im_export_set_add_block (ImExportSet *set, ImExportKind kind, const char *n
                               const char *description, ImBlock *block, uint64_t offset);
 void im_export_set_add_text (ImExportSet *set, const char *name,
                              char *(*render) (void *data), void *data);
-/* NAME may be any bytes: '/', NUL, control characters, invalid UTF-8, "." and ".." are
- * made into a safe file name, and one that is taken gets a number appended. */
+/* NAME may be any bytes: '/', NUL, control and invisible characters, invalid UTF-8, "."
+ * and ".." are made into a safe file name, and one that is taken gets a number appended.
+ */
 void im_export_set_add_link (ImExportSet *set, const char *directory, const char *name,
                              const char *target);
 

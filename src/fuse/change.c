@@ -91,6 +91,33 @@ write_block (ImBlock *block, const char *buf, size_t length, uint64_t offset,
   im_block_pwrite (block, buf, length, offset, durable ? IM_WRITE_FUA : 0, error);
 }
 
+/* What a write of SIZE bytes changes. */
+static Answer
+answer_write (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
+{
+  uint64_t length = im_min (size, node->block->block->size - offset);
+  Answer answer = answer_new (req, node, offset, length);
+  answer.is_write = true;
+  return answer;
+}
+
+bool
+im_fuse_write_at_once (fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
+                       off_t off, const struct fuse_file_info *fi)
+{
+  const ImNode *node = im_fuse_node_of (req, ino);
+  if (!node || node->kind != IM_NODE_BLOCK || off < 0 || (fi->flags & O_DSYNC))
+    return false;
+  ImBlock *block = node->block->block;
+  if ((uint64_t)off >= block->size)
+    return false;
+  Answer answer = answer_write (req, node, size, (uint64_t)off);
+  if (!im_block_pwrite_nowait (block, buf, answer.change.length, answer.change.offset))
+    return false;
+  answer_change (&answer, NULL);
+  return true;
+}
+
 /* As a block device: one that crosses the end is cut short, none begins there. */
 static void
 op_write (fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
@@ -108,10 +135,8 @@ op_write (fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t of
     fuse_reply_err (req, ENOSPC);
     return;
   }
-  size_t length = (size_t)im_min (size, block->size - offset);
-  Answer answer = answer_new (req, node, offset, length);
-  answer.is_write = true;
-  write_block (block, buf, length, offset, fi->flags & O_DSYNC, &error);
+  Answer answer = answer_write (req, node, size, offset);
+  write_block (block, buf, answer.change.length, offset, fi->flags & O_DSYNC, &error);
   answer_change (&answer, error);
 }
 
@@ -166,8 +191,13 @@ changes_rights (const ImFuseTree *tree, const ImNode *node, const struct stat *a
          ((to_set & FUSE_SET_ATTR_GID) && attr->st_gid != tree->set->image.st_gid);
 }
 
-/* A size is accepted without effect, as a block device does; so are times, which copying
- * programs set. */
+/* What only a disk takes. */
+#define SIZE_AND_TIMES                                                                   \
+  (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |                      \
+   FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW)
+
+/* A disk's size is accepted without effect, as a block device does; so are its times,
+ * which copying programs set.  Anybody's rights may be set to what they are. */
 static void
 op_setattr (fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
             struct fuse_file_info *fi)
@@ -176,7 +206,8 @@ op_setattr (fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
   const ImFuseTree *tree = im_fuse_server_of (req)->tree;
   if (!node)
     fuse_reply_err (req, ENOENT);
-  else if (node->kind != IM_NODE_BLOCK || changes_rights (tree, node, attr, to_set))
+  else if (changes_rights (tree, node, attr, to_set) ||
+           (node->kind != IM_NODE_BLOCK && (to_set & SIZE_AND_TIMES)))
     fuse_reply_err (req, EPERM);
   else
     im_fuse_reply_stat (req, node, NULL);

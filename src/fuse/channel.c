@@ -104,14 +104,14 @@ im_fuse_channel_leave (void)
 void
 im_fuse_channel_will_wait (void)
 {
-  if (current->watcher.watch)
+  if (current && current->watcher.watch)
     im_fuse_watch_leave (&current->watcher);
 }
 
 bool
 im_fuse_channel_dares (void)
 {
-  return current->watcher.watch && im_fuse_watch_dares (&current->watcher);
+  return current && current->watcher.watch && im_fuse_watch_dares (&current->watcher);
 }
 
 void

@@ -35,6 +35,8 @@ ssize_t im_fuse_channel_read (void *buf, size_t length);
 /* The calling thread has taken its last request. */
 void im_fuse_channel_leave (void);
 
+/* Threads without a channel of their own may call these; they mean nothing there. */
+
 /* To be called before the calling thread waits for a disk, a decoder or a lock: requests
  * that come meanwhile are another's. */
 void im_fuse_channel_will_wait (void);

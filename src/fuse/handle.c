@@ -16,13 +16,29 @@ enum {
   HANDLE_PASSED_THROUGH, /* the kernel reads the image's file by itself */
 };
 
-/* The kernel's protocol 7.40, which older headers lack. */
-#define OPEN_PASSTHROUGH (1u << 7)
-
-const GString *
-im_fuse_text_of (const struct fuse_file_info *fi)
+/* A handle's text goes from thread to thread, from the open to the reads to the release,
+ * in an order that the kernel keeps, but of which neither C nor a sanitizer knows: so
+ * each use of a node's texts comes after all earlier ones by its counter. */
+static GString *
+take_text (ImNode *node, const struct fuse_file_info *fi)
 {
-  return (const GString *)(uintptr_t)fi->fh;
+  atomic_fetch_add (&node->uses, 1);
+  return (GString *)(uintptr_t)fi->fh;
+}
+
+/* Before the answer, after which there may be another use. */
+static void
+put_text (ImNode *node)
+{
+  atomic_fetch_add (&node->uses, 1);
+}
+
+size_t
+im_fuse_text_length (ImNode *node, const struct fuse_file_info *fi)
+{
+  size_t length = take_text (node, fi)->len;
+  put_text (node);
+  return length;
 }
 
 /* libfuse's own reply knows fewer flags than kernels do. */
@@ -33,18 +49,8 @@ reply_open (fuse_req_t req, uint64_t handle, uint32_t flags)
   return fuse_reply_buf (req, (const char *)&out, sizeof out);
 }
 
-/* The file that the kernel knows as BACKING in our place. */
 static void
-reply_open_passed_through (fuse_req_t req, int32_t backing)
-{
-  struct fuse_open_out out = {.fh = HANDLE_PASSED_THROUGH,
-                              .open_flags = OPEN_PASSTHROUGH | FOPEN_NOFLUSH,
-                              .padding = (uint32_t)backing /* backing_id */};
-  fuse_reply_buf (req, (const char *)&out, sizeof out);
-}
-
-static void
-open_text (fuse_req_t req, const ImNode *node)
+open_text (fuse_req_t req, ImNode *node)
 {
   im_fuse_channel_will_wait ();
   g_autofree char *text = node->text->render (node->text->data);
@@ -53,6 +59,7 @@ open_text (fuse_req_t req, const ImNode *node)
     return;
   }
   GString *rendered = g_string_new (text);
+  put_text (node);
   /* Direct: the size may differ from what the kernel has been told. */
   if (reply_open (req, (uintptr_t)rendered, FOPEN_DIRECT_IO | FOPEN_NOFLUSH) == -ENOENT)
     g_string_free (rendered, TRUE);
@@ -64,12 +71,10 @@ static void
 open_block (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi)
 {
   bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
-  int32_t backing =
-      im_fuse_passthrough_id (im_fuse_server_of (req)->passthrough, node->block->block);
-  if (backing) {
-    reply_open_passed_through (req, backing);
+  ImFuseServer *server = im_fuse_server_of (req);
+  if (im_fuse_passthrough_reply_open (server->passthrough, req, server->session,
+                                      node->block->block, HANDLE_PASSED_THROUGH))
     return;
-  }
   if (writes || (fi->flags & O_DIRECT)) {
     reply_open (req, HANDLE_DIRECT,
                 FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH);
@@ -103,7 +108,7 @@ op_release (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
   ImNode *node = im_fuse_node_of (req, ino);
   if (node && node->kind == IM_NODE_TEXT)
-    g_string_free ((GString *)(uintptr_t)fi->fh, TRUE);
+    g_string_free (take_text (node, fi), TRUE);
   else if (node && fi->fh == HANDLE_CACHED)
     im_fuse_pages_close (&node->pages);
   fuse_reply_err (req, 0);
@@ -135,13 +140,54 @@ read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset)
     return;
   }
   size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
-  void *buffer = im_fuse_channel_buffer ();
+  void *buffer = im_fuse_buffer (req);
   if (fetch_block (block, buffer, length, offset, &error)) {
     fuse_reply_buf (req, buffer, length);
     return;
   }
   im_fuse_complain (im_fuse_server_of (req), node, error);
   fuse_reply_err (req, im_error_to_errno (error));
+}
+
+/* A read past the page cache has an owner, whichever the handle. */
+static void
+note_read (ImNode *node, const struct fuse_file_info *fi)
+{
+  if (fi->fh == HANDLE_CACHED || fi->lock_owner == 0)
+    im_fuse_pages_fill (&node->pages);
+}
+
+bool
+im_fuse_read_at_once (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                      const struct fuse_file_info *fi)
+{
+  ImNode *node = im_fuse_node_of (req, ino);
+  if (!node || node->kind != IM_NODE_BLOCK || off < 0)
+    return false;
+  ImBlock *block = node->block->block;
+  uint64_t offset = (uint64_t)off;
+  if (offset >= block->size)
+    return false;
+  size_t length = (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
+  void *buffer = im_fuse_buffer (req);
+  note_read (node, fi);
+  if (!im_block_pread_nowait (block, buffer, length, offset))
+    return false;
+  fuse_reply_buf (req, buffer, length);
+  return true;
+}
+
+static void
+read_text (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi, size_t size,
+           uint64_t offset)
+{
+  const GString *text = take_text (node, fi);
+  char *buffer = im_fuse_buffer (req);
+  size_t at = (size_t)im_min (offset, text->len);
+  size_t length = im_min (im_min (size, IM_FUSE_MAX_READ), text->len - at);
+  memcpy (buffer, text->str + at, length);
+  put_text (node);
+  fuse_reply_buf (req, buffer, length);
 }
 
 static void
@@ -152,13 +198,9 @@ op_read (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
   if (!node || off < 0) {
     fuse_reply_err (req, EINVAL);
   } else if (node->kind == IM_NODE_TEXT) {
-    const GString *text = im_fuse_text_of (fi);
-    size_t at = (size_t)im_min ((uint64_t)off, text->len);
-    fuse_reply_buf (req, text->str + at, im_min (size, text->len - at));
+    read_text (req, node, fi, size, (uint64_t)off);
   } else {
-    /* A read past the page cache has an owner, whichever the handle. */
-    if (fi->fh == HANDLE_CACHED || fi->lock_owner == 0)
-      im_fuse_pages_fill (&node->pages);
+    note_read (node, fi);
     read_block (req, node, size, (uint64_t)off);
   }
 }
@@ -198,6 +240,15 @@ seek_block (fuse_req_t req, const ImNode *node, uint64_t offset, bool hole)
 }
 
 static void
+seek_text (fuse_req_t req, size_t length, uint64_t offset, bool hole)
+{
+  if (offset >= length)
+    fuse_reply_err (req, ENXIO);
+  else
+    fuse_reply_lseek (req, (off_t)(hole ? length : offset));
+}
+
+static void
 op_lseek (fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
           struct fuse_file_info *fi)
 {
@@ -208,10 +259,8 @@ op_lseek (fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
     fuse_reply_err (req, ENXIO);
   else if (node->kind == IM_NODE_BLOCK)
     seek_block (req, node, (uint64_t)off, whence == SEEK_HOLE);
-  else if ((uint64_t)off >= im_fuse_text_of (fi)->len)
-    fuse_reply_err (req, ENXIO);
   else
-    fuse_reply_lseek (req, whence == SEEK_HOLE ? (off_t)im_fuse_text_of (fi)->len : off);
+    seek_text (req, im_fuse_text_length (node, fi), (uint64_t)off, whence == SEEK_HOLE);
 }
 
 void

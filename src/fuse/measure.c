@@ -5,8 +5,11 @@
 #include <pthread.h>
 
 /* One step: so much of a disk, with so many looks at its tables.  Unmounting waits for
- * one step; what a step could not look at counts as allocated. */
+ * one step; what a step could not look at counts as allocated.  A step of nothing but
+ * hole is followed by one of twice the size, unless it took long, so that 8 EiB take few;
+ * a larger one that found something is done again in halves. */
 #define STEP_BYTES (UINT64_C (64) << 30)
+#define LONG_US    (50 * 1000)
 #define STEP_MAPS  1024u
 
 /* A disk that is being written is measured again, this long after the last time. */
@@ -36,14 +39,22 @@ static void
 measure_node (ImFuseMeasure *measure, ImNode *node)
 {
   ImBlock *block = node->block->block;
-  uint64_t total = 0;
+  uint64_t total = 0, step = STEP_BYTES;
   atomic_store (&node->outdated, false);
   for (uint64_t at = 0; at < block->size;) {
     if (atomic_load (&measure->stopping))
       return;
-    uint64_t length = im_min (block->size - at, STEP_BYTES);
-    total += measure_step (block, at, length);
+    gint64 begun = g_get_monotonic_time ();
+    uint64_t length = im_min (block->size - at, step);
+    uint64_t allocated = measure_step (block, at, length);
+    if (allocated > 0 && step > STEP_BYTES) {
+      step /= 2;
+      continue;
+    }
+    total += allocated;
     at += length;
+    bool easy = allocated == 0 && g_get_monotonic_time () - begun < LONG_US;
+    step = !easy ? STEP_BYTES : step > UINT64_MAX / 2 ? UINT64_MAX : step * 2;
   }
   atomic_store_explicit (&node->allocated, total, memory_order_release);
 }

@@ -6,6 +6,7 @@
 #include "base/mount-table.h"
 #include "fuse/fusermount.h"
 #include "fuse/options.h"
+#include "fuse/ring.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -138,6 +139,18 @@ find_device (ImFuseMount *mount)
   mount->minor = entry->minor;
 }
 
+/* Rings keep the kernel's end open for a moment after their process was killed, which
+ * fusermount3 takes for a server that lives. */
+static bool
+check_rings (const ImFuseMountOptions *options, GError **error)
+{
+  if (!options->auto_unmount)
+    return im_fuse_ring_check (error);
+  g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
+               "-o io_uring and -o auto_unmount exclude each other");
+  return false;
+}
+
 bool
 im_fuse_mount_open (const char *path, mode_t type, const char *source,
                     const char *options, bool read_only, ImFuseMount *ret_mount,
@@ -149,7 +162,9 @@ im_fuse_mount_open (const char *path, mode_t type, const char *source,
   complete_options (&parsed);
   if (parsed.source)
     source = parsed.source;
-  *ret_mount = (ImFuseMount){.fd = -1, .keeper = -1};
+  *ret_mount = (ImFuseMount){.fd = -1, .keeper = -1, .io_uring = parsed.io_uring};
+  if (parsed.io_uring && !check_rings (&parsed, error))
+    return false;
   bool by_fusermount = parsed.auto_unmount;
   if (!by_fusermount)
     ret_mount->fd = mount_directly (path, type, source, &parsed, &by_fusermount, error);

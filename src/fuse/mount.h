@@ -16,6 +16,7 @@ typedef struct {
                */
   char *path; /* the mount point, resolved */
   bool allow_root;       /* only the mounting user and root are served */
+  bool io_uring;         /* requests are to come by rings */
   unsigned major, minor; /* its device; 0:0 where the mount table did not tell */
 } ImFuseMount;
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "fuse/channel.h"
 #include <errno.h>
+#include <unistd.h>
 
 /* Seconds for which the kernel believes an answer: what never changes, and what may. */
 #define FOREVER (365.0 * 86400)
@@ -37,22 +38,26 @@ im_fuse_complain (ImFuseServer *server, const ImNode *node, const GError *error)
     im_log_error ("%s: further errors are not logged", server->tree->set->image_path);
 }
 
-static void
-want (struct fuse_conn_info *conn, unsigned capabilities)
+void *
+im_fuse_buffer (fuse_req_t req)
 {
-  conn->want |= conn->capable & capabilities;
+  void *buffer = im_fuse_ring_buffer (req);
+  return buffer ? buffer : im_fuse_channel_buffer ();
 }
 
 static void
 op_init (void *userdata, struct fuse_conn_info *conn)
 {
   ImFuseServer *server = userdata;
-  want (conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
-                  FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                  FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA);
-  conn->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
-                            FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_IOCTL_DIR |
-                            FUSE_CAP_WRITEBACK_CACHE);
+  im_libfuse_want (conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
+                             FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+                             FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
+                             FUSE_CAP_EXPLICIT_INVAL_DATA);
+  im_libfuse_refuse (conn, FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
+                               FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_IOCTL_DIR |
+                               FUSE_CAP_WRITEBACK_CACHE);
+  im_fuse_passthrough_init (server->passthrough, conn);
+  im_fuse_ring_init (server->ring, conn);
   conn->max_background = BACKGROUND;
   conn->congestion_threshold = BACKGROUND;
   conn->max_write = IM_FUSE_MAX_WRITE;
@@ -103,7 +108,7 @@ im_fuse_reply_stat (fuse_req_t req, ImNode *node, const struct fuse_file_info *f
   struct stat st;
   stat_node (im_fuse_server_of (req), node, &st);
   if (node->kind == IM_NODE_TEXT && fi)
-    st.st_size = (off_t)im_fuse_text_of (fi)->len;
+    st.st_size = (off_t)im_fuse_text_length (node, fi);
   fuse_reply_attr (req, &st, attr_timeout (im_fuse_server_of (req), node));
 }
 
@@ -116,6 +121,24 @@ op_getattr (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     return;
   }
   im_fuse_reply_stat (req, node, fi);
+}
+
+/* Where the kernel checks no modes by itself: a mount for its owner alone, who may do
+ * with the image whatever its file allowed him when it was opened. */
+static void
+op_access (fuse_req_t req, fuse_ino_t ino, int mask)
+{
+  const ImFuseTree *tree = im_fuse_server_of (req)->tree;
+  const ImNode *node = im_fuse_node_of (req, ino);
+  if (!node)
+    fuse_reply_err (req, ENOENT);
+  else if ((mask & W_OK) && tree->set->read_only)
+    fuse_reply_err (req, EROFS);
+  else if (((mask & W_OK) && node->kind != IM_NODE_BLOCK) ||
+           ((mask & X_OK) && node->kind != IM_NODE_DIRECTORY))
+    fuse_reply_err (req, EACCES);
+  else
+    fuse_reply_err (req, 0);
 }
 
 static void
@@ -174,7 +197,7 @@ read_directory (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plu
     fuse_reply_err (req, ENOTDIR);
     return;
   }
-  char *buffer = im_fuse_channel_buffer ();
+  char *buffer = im_fuse_buffer (req);
   size_t used = 0, max = im_min (size, IM_FUSE_MAX_READ);
   for (size_t i = (size_t)off;; i++) {
     const char *name;
@@ -240,6 +263,7 @@ im_fuse_ops_fill (struct fuse_lowlevel_ops *ops)
   ops->init = op_init;
   ops->lookup = op_lookup;
   ops->getattr = op_getattr;
+  ops->access = op_access;
   ops->readlink = op_readlink;
   ops->opendir = op_opendir;
   ops->readdir = op_readdir;

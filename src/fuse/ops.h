@@ -5,6 +5,7 @@
 #include "fuse/coherence.h"
 #include "fuse/measure.h"
 #include "fuse/passthrough.h"
+#include "fuse/ring.h"
 #include "fuse/tree.h"
 #include <fuse_lowlevel.h>
 
@@ -15,6 +16,7 @@ typedef struct {
   struct fuse_session *session;
   ImFuseCoherence *coherence;     /* NULL: nothing can be written */
   ImFusePassthrough *passthrough; /* NULL: the kernel asks us for every byte */
+  ImFuseRing *ring;               /* NULL: no FUSE over io_uring */
   atomic_bool initialised;        /* INIT has come */
   atomic_bool aborting;           /* long searches give up */
   atomic_uint complaints;         /* errors logged so far */
@@ -23,8 +25,17 @@ typedef struct {
 ImFuseServer *im_fuse_server_of (fuse_req_t req);
 /* NULL: no such inode. */
 ImNode *im_fuse_node_of (fuse_req_t req, fuse_ino_t ino);
-/* The text that was rendered when a text was opened. */
-const GString *im_fuse_text_of (const struct fuse_file_info *fi);
+/* Of what was rendered when NODE, a text, was opened. */
+size_t im_fuse_text_length (ImNode *node, const struct fuse_file_info *fi);
+
+/* Page-aligned memory of IM_FUSE_MAX_READ bytes, from which REQ is answered. */
+void *im_fuse_buffer (fuse_req_t req);
+
+/* Serves a read, a write, of a disk if that needs no waiting.  False: not served. */
+bool im_fuse_read_at_once (fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                           const struct fuse_file_info *fi);
+bool im_fuse_write_at_once (fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
+                            off_t off, const struct fuse_file_info *fi);
 
 /* Answers with NODE's attributes.  FI may be NULL. */
 void im_fuse_reply_stat (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi);

@@ -14,6 +14,8 @@ find_switch (ImFuseMountOptions *options, const char *word)
     return &options->default_permissions;
   if (strcmp (word, "auto_unmount") == 0)
     return &options->auto_unmount;
+  if (strcmp (word, "io_uring") == 0)
+    return &options->io_uring;
   return NULL;
 }
 

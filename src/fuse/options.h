@@ -11,6 +11,7 @@ typedef struct {
   bool allow_root;          /* the mounting user and root */
   bool default_permissions; /* the kernel checks modes */
   bool auto_unmount;        /* fusermount3 unmounts when the server is gone */
+  bool io_uring;            /* requests come by rings */
   char *source;             /* fsname=, or NULL */
   char *kernel;             /* all others, for the kernel; "" where there are none */
 } ImFuseMountOptions;

@@ -4,32 +4,18 @@
 #include "base/log.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <linux/magic.h>
-#include <string.h>
-#include <sys/ioctl.h>
+#include <pthread.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* The kernel's protocol 7.40, which older headers lack. */
-#define INIT_PASSTHROUGH (1u << 5) /* of the upper half of the flags */
-
-typedef struct {
-  int32_t fd;
-  uint32_t flags;
-  uint64_t padding;
-} BackingMap;
-
-#define BACKING_OPEN _IOW (FUSE_DEV_IOC_MAGIC, 1, BackingMap)
-
 struct ImFusePassthrough {
-  const ImBlock *block;  /* borrowed: the disk */
-  int fd;                /* its file, through the private mount */
-  uint32_t stack_depth;  /* file systems on one another, ours included */
-  uint64_t init;         /* the number of the INIT that offered it */
-  bool offered, started; /* set before the threads that read them begin */
-  int32_t id;
+  const ImBlock *block;           /* borrowed: the disk */
+  ImLibfusePassthrough agreement; /* set before the threads that read it begin */
+  pthread_mutex_t lock;           /* guards what follows */
+  int fd;     /* its file, through the private mount, until the kernel has it; or -1 */
+  int32_t id; /* what the kernel calls it, or 0 */
 };
 
 /* The file that is DISK from its first byte to its last, or NULL. */
@@ -48,7 +34,8 @@ whole_file (ImBlock *disk)
 }
 
 /* FD's file once more, through a mount of its own that nobody sees, which takes no writes
- * and keeps no access times.  -1 and errno. */
+ * and keeps no access times.  -1 and errno, also where its file system has no O_DIRECT:
+ * who reads the disk so is then to be served by us. */
 static int
 open_privately (int fd)
 {
@@ -62,7 +49,7 @@ open_privately (int fd)
   int again = -1;
   if (mount_setattr (tree, "", AT_EMPTY_PATH, &attr, sizeof attr) == 0) {
     g_autofree char *path = g_strdup_printf ("/proc/self/fd/%d", tree);
-    again = open (path, O_RDONLY | O_CLOEXEC | O_NOATIME);
+    again = open (path, O_RDONLY | O_CLOEXEC | O_NOATIME | O_DIRECT);
   }
   int failed = errno;
   close (tree);
@@ -94,7 +81,8 @@ im_fuse_passthrough_new (const ImExportSet *set)
   ImFusePassthrough *passthrough = g_new0 (ImFusePassthrough, 1);
   passthrough->block = disk->block;
   passthrough->fd = fd;
-  passthrough->stack_depth = depth_above (fd);
+  passthrough->agreement.stack_depth = depth_above (fd);
+  pthread_mutex_init (&passthrough->lock, NULL);
   return passthrough;
 }
 
@@ -105,62 +93,74 @@ im_fuse_passthrough_free (ImFusePassthrough *passthrough)
     return;
   if (passthrough->fd >= 0)
     close (passthrough->fd);
+  pthread_mutex_destroy (&passthrough->lock);
   g_free (passthrough);
+}
+
+void
+im_fuse_passthrough_init (ImFusePassthrough *passthrough, struct fuse_conn_info *conn)
+{
+  if (passthrough)
+    im_libfuse_passthrough_init (&passthrough->agreement, conn);
 }
 
 void
 im_fuse_passthrough_see (ImFusePassthrough *passthrough, const void *request,
                          size_t length)
 {
-  struct fuse_in_header header;
-  struct fuse_init_in init;
-  if (passthrough->started || length < sizeof header + sizeof init)
-    return;
-  memcpy (&header, request, sizeof header);
-  if (header.opcode != FUSE_INIT)
-    return;
-  memcpy (&init, (const char *)request + sizeof header, sizeof init);
-  passthrough->offered =
-      (init.flags & FUSE_INIT_EXT) != 0 && (init.flags2 & INIT_PASSTHROUGH) != 0;
-  passthrough->init = header.unique;
+  if (passthrough)
+    im_libfuse_passthrough_see (&passthrough->agreement, request, length);
 }
 
 void
 im_fuse_passthrough_amend (ImFusePassthrough *passthrough, const struct iovec *iov, int n)
 {
-  struct fuse_out_header header;
-  struct fuse_init_out init;
-  if (passthrough->started || !passthrough->offered || n != 2 ||
-      iov[0].iov_len != sizeof header || iov[1].iov_len != sizeof init)
-    return;
-  memcpy (&header, iov[0].iov_base, sizeof header);
-  if (header.unique != passthrough->init || header.error != 0)
-    return;
-  memcpy (&init, iov[1].iov_base, sizeof init);
-  init.flags |= FUSE_INIT_EXT;
-  init.flags2 |= INIT_PASSTHROUGH;
-  init.unused[0] = passthrough->stack_depth; /* max_stack_depth */
-  memcpy (iov[1].iov_base, &init, sizeof init);
+  if (passthrough)
+    im_libfuse_passthrough_amend (&passthrough->agreement, iov, n);
 }
 
-void
-im_fuse_passthrough_start (ImFusePassthrough *passthrough, int connection)
+static void
+close_file (ImFusePassthrough *passthrough)
 {
-  passthrough->started = true;
-  BackingMap map = {.fd = passthrough->fd};
-  int id = passthrough->offered ? ioctl (connection, BACKING_OPEN, &map) : -1;
-  if (id > 0)
-    passthrough->id = id;
-  else
-    im_log_verbose (1, "no kernel passthrough: %s",
-                    passthrough->offered ? g_strerror (errno) : "this kernel has none");
-  /* The kernel has its own reference now, or no use for it. */
   close (passthrough->fd);
   passthrough->fd = -1;
 }
 
-int32_t
-im_fuse_passthrough_id (const ImFusePassthrough *passthrough, const ImBlock *block)
+void
+im_fuse_passthrough_start (ImFusePassthrough *passthrough)
 {
-  return passthrough && block == passthrough->block ? passthrough->id : 0;
+  passthrough->agreement.agreed = true;
+  if (passthrough->agreement.offered)
+    return;
+  im_log_verbose (1, "no kernel passthrough: this kernel has none");
+  close_file (passthrough);
+}
+
+/* At the first open, since libfuse's own interface asks for a request. */
+static void
+give_file_locked (ImFusePassthrough *passthrough, fuse_req_t req,
+                  struct fuse_session *session)
+{
+  passthrough->id = im_libfuse_passthrough_open (req, session, passthrough->fd);
+  if (passthrough->id == 0)
+    im_log_verbose (1, "no kernel passthrough: %s", g_strerror (errno));
+  /* The kernel has its own reference now, or no use for it. */
+  close_file (passthrough);
+}
+
+bool
+im_fuse_passthrough_reply_open (ImFusePassthrough *passthrough, fuse_req_t req,
+                                struct fuse_session *session, const ImBlock *block,
+                                uint64_t handle)
+{
+  if (!passthrough || block != passthrough->block)
+    return false;
+  pthread_mutex_lock (&passthrough->lock);
+  if (passthrough->fd >= 0)
+    give_file_locked (passthrough, req, session);
+  int32_t id = passthrough->id;
+  pthread_mutex_unlock (&passthrough->lock);
+  if (id != 0)
+    im_libfuse_passthrough_reply (req, handle, id);
+  return id != 0;
 }

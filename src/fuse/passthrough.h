@@ -8,12 +8,11 @@
  * kernel is given the file through a private mount of just this file, read-only and
  * without access times.
  *
- * libfuse got an interface to it in 3.17.  The way taken here does without, so that one
- * serves all versions: the answer to INIT is amended on its way to the kernel. */
+ * How the kernel is told is libfuse.h's: versions of libfuse differ. */
 #pragma once
 
 #include "export/export.h"
-#include <fuse_lowlevel.h>
+#include "fuse/libfuse.h"
 
 typedef struct ImFusePassthrough ImFusePassthrough;
 
@@ -22,15 +21,20 @@ typedef struct ImFusePassthrough ImFusePassthrough;
 ImFusePassthrough *im_fuse_passthrough_new (const ImExportSet *set);
 void im_fuse_passthrough_free (ImFusePassthrough *passthrough);
 
-/* Looks at what came from the kernel, LENGTH bytes: is it an INIT that offers it? */
+/* Within INIT; and what is received and sent until that has been answered.  PASSTHROUGH
+ * may be NULL. */
+void im_fuse_passthrough_init (ImFusePassthrough *passthrough,
+                               struct fuse_conn_info *conn);
 void im_fuse_passthrough_see (ImFusePassthrough *passthrough, const void *request,
                               size_t length);
-/* Accepts the offer where IOV[0..N) is the reply to that INIT. */
 void im_fuse_passthrough_amend (ImFusePassthrough *passthrough, const struct iovec *iov,
                                 int n);
-/* Once INIT has been answered on CONNECTION, before any other thread serves. */
-void im_fuse_passthrough_start (ImFusePassthrough *passthrough, int connection);
+/* Once INIT has been answered, before any other thread serves. */
+void im_fuse_passthrough_start (ImFusePassthrough *passthrough);
 
-/* What opens of BLOCK's node are answered with; 0: they are ours to serve. */
-int32_t im_fuse_passthrough_id (const ImFusePassthrough *passthrough,
-                                const ImBlock *block);
+/* Answers REQ, an open of BLOCK's node: the kernel reads it from now on, and remembers
+ * HANDLE.  False: it is ours to answer and to serve.  PASSTHROUGH may be NULL.  Any
+ * thread. */
+bool im_fuse_passthrough_reply_open (ImFusePassthrough *passthrough, fuse_req_t req,
+                                     struct fuse_session *session, const ImBlock *block,
+                                     uint64_t handle);

@@ -5,12 +5,10 @@
 #include "fuse/beacon.h"
 #include "fuse/channel.h"
 #include "fuse/fuse.h"
-#include "fuse/mount.h"
-#include "fuse/ops.h"
+#include "fuse/libfuse-session.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +16,8 @@
 /* More than processors, since a thread may wait for a device. */
 #define MIN_THREADS 8u
 #define MAX_THREADS 32u
+/* Where there are rings, /dev/fuse is left with what needs no answer. */
+#define BESIDE_RINGS 2u
 
 /* Ends a read from the kernel that would wait for ever; nothing is done in its handler.
  */
@@ -46,67 +46,10 @@ struct ImFuseSession {
   int failed;       /* lock: the errno that a worker ended with, or 0 */
 };
 
-static void
-log_libfuse (enum fuse_log_level level, const char *format, va_list arguments)
+static unsigned
+serving_threads (void)
 {
-  g_autofree char *text = g_strdup_vprintf (format, arguments);
-  g_strchomp (text);
-  if (level <= FUSE_LOG_WARNING)
-    im_log_warning ("%s", text);
-  else
-    im_log_verbose (2, "%s", text);
-}
-
-/* What libfuse does its I/O through. */
-static ssize_t
-write_reply (int fd, struct iovec *iov, int n, void *userdata)
-{
-  ImFuseServer *server = userdata;
-  if (server->passthrough)
-    im_fuse_passthrough_amend (server->passthrough, iov, n);
-  return im_fuse_channel_writev (iov, n);
-}
-
-static ssize_t
-read_request (int fd, void *buf, size_t length, void *userdata)
-{
-  ImFuseServer *server = userdata;
-  ssize_t got = im_fuse_channel_read (buf, length);
-  if (server->passthrough && got > 0)
-    im_fuse_passthrough_see (server->passthrough, buf, (size_t)got);
-  return got;
-}
-
-static const struct fuse_custom_io session_io = {
-    .writev = write_reply,
-    .read = read_request,
-};
-
-/* libfuse's side, which then owns the mount's descriptor. */
-static struct fuse_session *
-new_libfuse_session (ImFuseSession *session, bool allow_root, GError **error)
-{
-  char *argv[] = {(char *)"imgmount", (char *)"-oallow_root", NULL};
-  struct fuse_args args = {.argc = allow_root ? 2 : 1, .argv = argv};
-  struct fuse_lowlevel_ops ops = {0};
-  im_fuse_ops_fill (&ops);
-  im_fuse_handle_fill (&ops);
-  im_fuse_refuse_fill (&ops);
-  if (!session->tree->set->read_only)
-    im_fuse_change_fill (&ops);
-  fuse_set_log_func (log_libfuse);
-  struct fuse_session *fuse =
-      fuse_session_new (&args, &ops, sizeof ops, &session->server);
-  fuse_opt_free_args (&args);
-  if (fuse && fuse_session_custom_io (fuse, &session_io, session->mount.fd) == 0) {
-    session->mount.fd = -1;
-    session->server.session = fuse;
-    return fuse;
-  }
-  if (fuse)
-    fuse_session_destroy (fuse);
-  g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED, "libfuse refuses a session");
-  return NULL;
+  return CLAMP (2 * g_get_num_processors (), MIN_THREADS, MAX_THREADS);
 }
 
 static bool
@@ -134,9 +77,10 @@ im_fuse_session_new (const ImExportSet *set, const ImFuseOptions *options, GErro
   if (!mount_session (session, set, options, error))
     return NULL;
   session->server.passthrough = im_fuse_passthrough_new (set);
-  session->fuse = new_libfuse_session (session, session->mount.allow_root, error);
-  if (!session->fuse)
+  if (!im_libfuse_session_new (&session->server, &session->mount, serving_threads (),
+                               error))
     return NULL;
+  session->fuse = session->server.session;
   if (session->mount.minor != 0)
     session->beacon = im_fuse_beacon_new (session->mount.major, session->mount.minor);
   return g_steal_pointer (&session);
@@ -157,7 +101,10 @@ im_fuse_session_free (ImFuseSession *session)
       !im_fuse_mount_detach (&session->mount, connection_of (session), &error))
     im_log_warning ("%s", error->message);
   g_clear_pointer (&session->beacon, im_fuse_beacon_free);
+  im_fuse_ring_close (session->server.ring);
+  im_fuse_ring_stop (session->server.ring, session->fuse);
   g_clear_pointer (&session->fuse, fuse_session_destroy);
+  g_clear_pointer (&session->server.ring, im_fuse_ring_free);
   im_fuse_mount_clear (&session->mount);
   g_clear_pointer (&session->server.coherence, im_fuse_coherence_free);
   g_clear_pointer (&session->server.measure, im_fuse_measure_free);
@@ -263,9 +210,8 @@ answer_init (ImFuseSession *session, GError **error)
 static unsigned
 prepare_workers (ImFuseSession *session)
 {
-  unsigned processors = g_get_num_processors ();
-  unsigned n = CLAMP (2 * processors, MIN_THREADS, MAX_THREADS);
-  session->watch = im_fuse_watch_new (n, processors);
+  unsigned n = session->server.ring ? BESIDE_RINGS : serving_threads ();
+  session->watch = im_fuse_watch_new (n, g_get_num_processors ());
   return n;
 }
 
@@ -274,7 +220,9 @@ start_worker (ImFuseSession *session, Worker *worker, GError **error)
 {
   worker->session = session;
   int fd = fuse_session_fd (session->fuse);
-  worker->channel = im_fuse_channel_new (fd, session->watch, error);
+  /* libfuse does the I/O itself beside rings, and nobody needs to take a place. */
+  ImFuseWatch *watch = session->server.ring ? NULL : session->watch;
+  worker->channel = im_fuse_channel_new (fd, watch, error);
   if (!worker->channel)
     return false;
   pthread_mutex_lock (&session->lock);
@@ -317,6 +265,7 @@ wait_for_workers (ImFuseSession *session)
   /* Before the workers: helpers wait for reads that these answer. */
   if (session->server.coherence)
     im_fuse_coherence_close (session->server.coherence);
+  im_fuse_ring_close (session->server.ring);
   fuse_session_exit (session->fuse);
   im_fuse_watch_end (session->watch);
 }
@@ -343,6 +292,7 @@ join_workers (ImFuseSession *session, Worker *workers, unsigned n)
     pthread_join (workers[i].thread, NULL);
     im_fuse_channel_free (workers[i].channel);
   }
+  im_fuse_ring_stop (session->server.ring, session->fuse);
 }
 
 /* Makes durable what was written; where nothing can be that is nothing. */
@@ -369,10 +319,11 @@ im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), void *d
     g_propagate_error (error, g_steal_pointer (&early));
     return false;
   }
+  if (session->server.ring && !im_fuse_ring_is_there (session->server.ring, error))
+    return false;
   im_fuse_mount_raise_read_ahead (&session->mount);
   if (session->server.passthrough)
-    im_fuse_passthrough_start (session->server.passthrough,
-                               fuse_session_fd (session->fuse));
+    im_fuse_passthrough_start (session->server.passthrough);
   unsigned n = prepare_workers (session);
   g_autofree Worker *workers = g_new0 (Worker, n);
   n = start_workers (session, workers, n, error);

@@ -41,6 +41,7 @@ struct ImNode {
   atomic_bool outdated;       /* BLOCK: written to since it was last measured */
   gint64 measure_again;       /* BLOCK: not before this time; the measure's lock */
   ImNodePages pages;          /* BLOCK */
+  atomic_uint uses;           /* TEXT: of its handles' texts; see handle.c */
 };
 
 typedef struct {

@@ -11,14 +11,15 @@ compare_offsets (gconstpointer a, gconstpointer b)
   return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-/* What is handed out, by where it begins. */
+/* What is handed out, by where it begins; but what stands for the whole disk, as Sun's
+ * third slot does, says nothing of what is in use. */
 static GPtrArray *
 sorted_partitions (const ImPartitionTable *table)
 {
   GPtrArray *sorted = g_ptr_array_new ();
   for (guint i = 0; i < table->partitions->len; i++) {
     ImPartition *partition = table->partitions->pdata[i];
-    if (partition->number != 0 && partition->size != 0)
+    if (partition->number != 0 && partition->size != 0 && !partition->whole)
       g_ptr_array_add (sorted, partition);
   }
   g_ptr_array_sort (sorted, compare_offsets);

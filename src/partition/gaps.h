@@ -10,6 +10,7 @@ typedef struct {
   uint64_t offset, size; /* bytes on the disk */
 } ImGap;
 
-/* All gaps of TABLE's disk, in order; together with what its partitions hand out they
- * cover the disk, once where those do not overlap.  A GArray of ImGap; caller frees. */
+/* All gaps of TABLE's disk, in order; together with what its partitions hand out, those
+ * for the whole disk aside, they cover the disk, once where those do not overlap.  A
+ * GArray of ImGap; caller frees. */
 GArray *im_partition_gaps (const ImPartitionTable *table);

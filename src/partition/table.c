@@ -100,15 +100,15 @@ im_table_read_sector (ImPartitionTable *table, ImBlock *disk, uint64_t lba, void
   if (lba >= table->disk_sectors) {
     if (what)
       im_table_warn (table,
-                     "MBR: the %s at sector " U64 " is past the disk's " U64 " sectors",
-                     what, lba, table->disk_sectors);
+                     "%s: the %s at sector " U64 " is past the disk's " U64 " sectors",
+                     im_table_scheme (table->kind), what, lba, table->disk_sectors);
     return false;
   }
   if (im_block_pread (disk, buf, len, lba * table->sector_size, &error))
     return true;
   if (what)
-    im_table_warn (table, "MBR: the %s at sector " U64 " cannot be read: %s", what, lba,
-                   error->message);
+    im_table_warn (table, "%s: the %s at sector " U64 " cannot be read: %s",
+                   im_table_scheme (table->kind), what, lba, error->message);
   return false;
 }
 
@@ -161,9 +161,8 @@ mark_overlap (ImPartitionTable *table, ImPartition *p, ImPartition *q)
 {
   p->flags |= IM_PARTITION_OVERLAPS;
   q->flags |= IM_PARTITION_OVERLAPS;
-  im_table_warn (table, "%s: partitions %u and %u overlap",
-                 table->kind == IM_TABLE_GPT ? "GPT" : "MBR", MIN (p->number, q->number),
-                 MAX (p->number, q->number));
+  im_table_warn (table, "%s: partitions %u and %u overlap", im_table_scheme (table->kind),
+                 MIN (p->number, q->number), MAX (p->number, q->number));
 }
 
 /* Compares each entry that TAKES picks with the one that reaches furthest of those
@@ -279,8 +278,9 @@ im_partition_table_find (const ImPartitionTable *table, unsigned number)
 {
   for (guint i = 0; i < table->partitions->len; i++) {
     const ImPartition *p = table->partitions->pdata[i];
-    if (p->number == number)
-      return p->size > 0 ? p : NULL;
+    /* An Atari container has the number of the first one in it. */
+    if (p->number == number && p->size > 0)
+      return p;
   }
   return NULL;
 }

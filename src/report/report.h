@@ -2,6 +2,7 @@
 /* What is known of an image and its partitions, as text and as JSON. */
 #pragma once
 
+#include "base/terminal.h"
 #include "image/image.h"
 #include "partition/partition.h"
 
@@ -9,6 +10,10 @@
 
 /* --list, for people; ends with a newline. */
 char *im_report_list (const ImImage *image, const ImPartitionTable *table);
+/* What follows it on TERMINAL: DISK, which TABLE was read from, drawn to scale, and how
+ * much of it is allocated.  Empty where there is nothing to draw, or no room. */
+char *im_report_drawing (ImBlock *disk, const ImPartitionTable *table,
+                         const ImTerminal *terminal);
 /* --list --json: a superset of what `sfdisk --json` prints. */
 char *im_report_list_json (const ImImage *image, const ImPartitionTable *table,
                            GError **error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Words for what the partition layer found. */
 #include "report/words.h"
+#include "base/text.h"
 
 const char *
 im_word_of_label (ImTableKind kind)
@@ -82,7 +83,7 @@ im_format_line (const char *text, bool quoted)
     gunichar c = g_utf8_get_char (p);
     if (quoted && (c == '"' || c == '\\'))
       g_string_append_printf (line, "\\%c", (char)c);
-    else if (g_unichar_iscntrl (c))
+    else if (im_text_is_hidden (c))
       g_string_append_printf (line, "\\x%02x", c);
     else
       g_string_append_unichar (line, c);

@@ -15,10 +15,12 @@ setup() {
   cd "$BATS_TEST_TMPDIR"
   mkdir mnt
   SERVER=
+  LOOP=
 }
 
 teardown() {
   [[ -z $SERVER ]] || kill -KILL "$SERVER" 2>/dev/null || true
+  [[ -z $LOOP ]] || losetup -d "$LOOP" || true
   local place
   for place in mnt small; do
     while umount -l "$BATS_TEST_TMPDIR/$place" 2>/dev/null; do :; done

@@ -6,6 +6,7 @@
 bats_require_minimum_version 1.5.0
 
 load fault-helpers
+load loop-helpers
 
 # Starts with a disk that keeps to the rules in the file of that name; none yet.
 start_on_broken_disk() { # HOW IMAGE [OPTION...]
@@ -116,6 +117,45 @@ forgets_nothing() { # HOW IMAGE
   ! has_fuse || forgets_nothing fuse child.qcow2
 }
 
+# A device that has room for its first MiB, in LOOP.
+make_thin() {
+  [[ $EUID == 0 ]] || skip "needs root"
+  mkdir -p small
+  mount -t tmpfs -o size=2M,huge=never thin small
+  truncate -s 16M small/device
+  fallocate -l 1M -n small/device
+  dd if=/dev/zero of=small/filler bs=4k status=none 2>/dev/null || :
+  LOOP=$(losetup -f --show small/device) || skip "no loop devices"
+}
+
+# The kernel tells a descriptor once of what it could not write out.
+@test "faults: a durable write that is told of lost ones does not hide them from flushes" {
+  make_thin
+  start nbd "$LOOP" -f raw
+  run -0 /usr/bin/python3 - "$WHERE" "$LOOP" 3>&- <<'END'
+import nbd, os, sys
+
+def fails (what):
+    try:
+        what ()
+    except (nbd.Error, OSError) as error:
+        print (error)
+        return True
+
+disk = nbd.NBD ()
+disk.connect_unix (sys.argv[1])
+disk.pwrite (b"A" * 65536, 8 << 20)
+# Somebody else has the kernel write it out, which is told of it separately.
+other = os.open (sys.argv[2], os.O_RDONLY)
+assert fails (lambda: os.fdatasync (other))
+fails (lambda: disk.pwrite (b"B" * 4096, 0, nbd.CMD_FLAG_FUA))
+assert fails (disk.flush), "what was lost was flushed"
+END
+  status=0
+  stop || status=$?
+  [ "$status" -eq 1 ]
+}
+
 # A file system of 20 MiB that another file has filled but for 3 MiB.
 make_small() {
   [[ $EUID == 0 ]] || skip "needs root"
@@ -123,7 +163,7 @@ make_small() {
   truncate -s 24M small.img
   mkfs.ext4 -q -O ^has_journal -m 0 small.img
   mkdir small
-  mount -o loop small.img small || skip "no loop devices"
+  mount_loop small.img small || skip "no loop devices"
 }
 
 # Fills it while IMAGE is written; then there is room again.
@@ -141,6 +181,47 @@ fills_up() { # HOW IMAGE
   stop
   spotless "small/$2"
   rm -f "small/$2" small/parent.raw
+}
+
+# What a commit writes has its space by then.
+@test "faults: a disk that is full: what was answered can be flushed" {
+  local image=small/over.qcow2
+  make_small
+  head -c 1M /dev/urandom >parent.raw
+  start nbd parent.raw -f raw --overlay "$image"
+  run -0 /usr/bin/python3 - "$WHERE" small/filler 3>&- <<'END'
+import nbd, os, sys
+
+disk = nbd.NBD ()
+disk.connect_unix (sys.argv[1])
+filler = os.open (sys.argv[2], os.O_RDWR | os.O_CREAT)
+room = os.statvfs ("small")
+os.posix_fallocate (filler, 0, room.f_bavail * room.f_frsize - 300_000)
+written = 0
+try:
+    while True:
+        disk.pwrite (bytes ([written + 1]) * 65536, written * 65536)
+        written += 1
+except nbd.Error as error:
+    print (error)
+try:
+    while True:
+        os.pwrite (filler, bytes (1024), os.fstat (filler).st_size)
+except OSError as error:
+    print (error)
+assert written > 0
+disk.flush ()
+open ("written", "w").write (str (written))
+END
+  stop
+  qemu-img convert -O raw "$image" left.raw
+  run -0 /usr/bin/python3 - left.raw <<'END'
+import sys
+
+written = int (open ("written").read ())
+left = open (sys.argv[1], "rb").read ()
+assert left[:written * 65536] == b"".join (bytes ([i + 1]) * 65536 for i in range (written))
+END
 }
 
 @test "faults: a disk that fills up: ENOSPC, and all goes on once there is room" {

@@ -11,10 +11,15 @@ setup() {
   cd "$BATS_TEST_TMPDIR"
   D=$PWD/mnt
   mkdir "$D"
-  SERVER=
+  SERVER= LOOPS=()
 }
 
 teardown() {
+  local loop
+  for loop in ${LOOPS[@]+"${LOOPS[@]}"}; do
+    umount -l "$loop" 2>/dev/null || true
+    losetup -d "$loop" 2>/dev/null || true
+  done
   if [[ -n $SERVER ]]; then
     kill -KILL "$SERVER" 2>/dev/null || true
     wait "$SERVER" 2>/dev/null || true
@@ -36,6 +41,18 @@ serve() {
     sleep 0.01
   done
   return 1
+}
+
+# LOOP: a device above a file, until loop_down or the end of the test.
+loop_up() { # [OPTION...] FILE
+  LOOP=$(losetup -f --show "$@") || skip "no loop devices"
+  LOOPS+=("$LOOP")
+}
+
+# Detaches them all, which may be the mount's last users.
+loop_down() {
+  losetup -d "${LOOPS[@]}"
+  LOOPS=()
 }
 
 # By the table: a mount whose server is stuck must not hang the test.
@@ -69,4 +86,24 @@ ended() {
 
 py() {
   python3 - "$@"
+}
+
+# Runs a script in a folder with the program, DISK as disk.img and further files, as an
+# ordinary user (one with a name: fusermount3 asks for it), in a mount namespace whose
+# /dev/fuse has that mode.
+as_user() { # SCRIPT MODE [FILE...]
+  PLACE=$(mktemp -d)
+  cp "$IMGMOUNT" "$PLACE/imgmount"
+  cp "$DISK" "$PLACE/disk.img"
+  (($# < 3)) || cp "${@:3}" "$PLACE"
+  mkdir "$PLACE/m"
+  chmod 0755 "$PLACE" "$PLACE/imgmount"
+  chown -R 65534:65534 "$PLACE"
+  printf '%s\n' "$1" >"$PLACE/script"
+  run timeout 60 unshare -m --propagation private bash -c "
+    mount -t tmpfs -o mode=755 none /dev &&
+    mknod -m $2 /dev/fuse c 10 229 && mknod -m 666 /dev/null c 1 3 &&
+    ln -s /proc/self/fd /dev/fd && cd $PLACE &&
+    exec setpriv --reuid=65534 --regid=65534 --clear-groups bash -eu ./script" 3>&-
+  rm -r "$PLACE"
 }

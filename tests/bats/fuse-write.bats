@@ -6,6 +6,7 @@
 bats_require_minimum_version 1.5.0
 
 load fuse-helpers
+load loop-helpers
 
 # A fresh disk for each test; REFERENCE is its copy.
 make_disk() {
@@ -287,7 +288,7 @@ PY
   [ "$copied" -eq 0 ]
   [ "$fsck" -eq 0 ]
   "$IMGMOUNT" --unmount "$D"
-  mount -o ro,loop,offset=1048576,sizelimit=33554432 "$DISK" fs
+  mount_loop "$DISK" fs ro,offset=1048576,sizelimit=33554432
   run diff -r --no-dereference fs expected
   umount fs
   [ "$status" -eq 0 ]
@@ -311,7 +312,7 @@ PY
   mkdir small
   truncate -s 8M small.img
   mkfs.ext4 -q -O ^has_journal small.img
-  mount -o loop small.img small || skip "no loop devices"
+  mount_loop small.img small || skip "no loop devices"
   truncate -s 64M small/disk.img
   "$IMGMOUNT" -f raw small/disk.img "$D"
   run dd if=/dev/urandom of="$D/disk" bs=1M count=32 conv=notrunc
@@ -330,7 +331,7 @@ PY
   mount -t tmpfs -o size=4M none tmp
   truncate -s 64M tmp/below.img
   mkfs.ext4 -q -O ^has_journal -E nodiscard,lazy_itable_init=1 tmp/below.img
-  mount -o loop tmp/below.img below || { umount tmp; skip "no loop devices"; }
+  mount_loop tmp/below.img below || { umount tmp; skip "no loop devices"; }
   truncate -s 32M below/disk.img
   serve -f raw "$PWD/below/disk.img" "$D"
   dd if=/dev/urandom of="$D/disk" bs=1M count=16 conv=notrunc status=none

@@ -213,6 +213,10 @@ leaves_the_server_alone() {
 # Serves with passthrough, or skips.
 serve_passed_through() {
   serve -v "$@"
+  # The kernel is given the file at the first open.
+  local disk=${*: -1}
+  [[ -f $disk ]] || disk+=/disk
+  head -c 1 "$disk" >first
   if grep 'no kernel passthrough' server.log; then skip "$(grep -o 'no kernel passthrough.*' server.log)"; fi
 }
 
@@ -265,6 +269,10 @@ EOF
   serve -r --offset 512 odd.img "$D"
   cmp <(tail -c +513 odd.img) "$D/disk"
   "$IMGMOUNT" --unmount "$D"
+  serve -r --size 500000 odd.img "$D"
+  cmp <(head -c 500000 odd.img) "$D/disk"
+  cmp <(head -c 500000 odd.img) <(dd if="$D/disk" bs=1M iflag=direct status=none)
+  "$IMGMOUNT" --unmount "$D"
   serve -r odd.img "$D"
   cmp odd.img "$D/disk"
   "$IMGMOUNT" --unmount "$D"
@@ -276,6 +284,14 @@ EOF
   serve -r odd.qcow2 "$D"
   qemu-img convert -O raw odd.qcow2 out.raw
   cmp out.raw "$D/disk"
+}
+
+@test "fuse: the kernel reads ahead as far as four requests go, where root mounts" {
+  for how in -r -s; do
+    "$IMGMOUNT" "$how" "$DISK" "$D"
+    [ "$(cat "/sys/class/bdi/$(findmnt -n -r -o MAJ:MIN "$D")/read_ahead_kb")" -eq 4096 ]
+    "$IMGMOUNT" --unmount "$D"
+  done
 }
 
 @test "fuse: a mount made writable behind our back changes nothing either" {
@@ -527,24 +543,6 @@ PY
   rm -r "$place"
   [ "$open" -eq 0 ]
   [ "$closed" -ne 0 ]
-}
-
-# Runs script $1 in a folder with the program and an image, as an ordinary user (one with
-# a name: fusermount3 asks for it), in a mount namespace whose /dev/fuse has mode $2.
-as_user() {
-  PLACE=$(mktemp -d)
-  cp "$IMGMOUNT" "$PLACE/imgmount"
-  cp "$DISK" "$PLACE/disk.img"
-  mkdir "$PLACE/m"
-  chmod 0755 "$PLACE" "$PLACE/imgmount"
-  chown -R 65534:65534 "$PLACE"
-  printf '%s\n' "$1" >"$PLACE/script"
-  run timeout 60 unshare -m --propagation private bash -c "
-    mount -t tmpfs -o mode=755 none /dev &&
-    mknod -m $2 /dev/fuse c 10 229 && mknod -m 666 /dev/null c 1 3 &&
-    ln -s /proc/self/fd /dev/fd && cd $PLACE &&
-    exec setpriv --reuid=65534 --regid=65534 --clear-groups bash -eu ./script" 3>&-
-  rm -r "$PLACE"
 }
 
 @test "fuse: an ordinary user mounts and unmounts through fusermount3" {

@@ -4,6 +4,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load loop-helpers
+
 setup() {
   IMGMOUNT=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
   cd "$BATS_TEST_TMPDIR"
@@ -253,7 +255,7 @@ PYTHON
   truncate -s 8M small.fs
   mkfs.ext4 -q small.fs
   mkdir small
-  mount -o loop small.fs small 2>/dev/null || skip "no loop devices here"
+  mount_loop small.fs small || skip "no loop devices here"
   truncate -s 32M small/disk.img
   serve -f raw small/disk.img
   run qemu-io -f raw -c 'write -P 1 0 1M' -c 'write -P 2 1M 24M' -c 'read -P 1 0 1M' "$URI"

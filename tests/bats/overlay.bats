@@ -5,6 +5,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load loop-helpers
+
 setup() {
   IMGMOUNT=$(realpath "${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}")
   DIFFER=$BATS_TEST_DIRNAME/differ.py
@@ -217,7 +219,7 @@ PYTHON
   done
   truncate -s 16M fs.img
   mke2fs -q -t ext4 fs.img
-  mount -o loop fs.img small
+  mount_loop fs.img small
   cp base.raw chain.qcow2 small
   mount -o remount,ro small
   for option in -s --overlay=o.qcow2; do
@@ -448,7 +450,7 @@ refuses() { # FILE MESSAGE [OPTION...]
 small_disk() { # MIB
   truncate -s "$1M" fs.img
   mke2fs -q -m 0 -t ext4 -O ^has_journal fs.img
-  mount -o loop fs.img small
+  mount_loop fs.img small
   mkdir small/tmp
 }
 

@@ -313,6 +313,7 @@ END
 # Each pN under FUSE is what dd cuts out of the image by the listing's numbers.
 compare_files() { # IMAGE
   mkdir -p mnt
+  sync "$1" # what a file occupies changes as it is written out
   "$IMGMOUNT" "$1" mnt
   cmp "$1" mnt/disk
   local file offset bytes n=0

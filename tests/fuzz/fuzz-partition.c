@@ -8,6 +8,7 @@
  *   bit 4      the disk is 1 MiB longer than its bytes */
 #include "base/bytes.h"
 #include "disk.h"
+#include "partition/gaps.h"
 #include "report/report.h"
 
 #include <zlib.h>
@@ -74,6 +75,35 @@ check_report (TestDisk *disk, const ImPartitionTable *table)
   g_assert_true (g_utf8_validate (json, -1, NULL));
 }
 
+/* No line is wider than the terminal; in ASCII every byte is a column. */
+static void
+check_drawing (TestDisk *disk, const ImPartitionTable *table, unsigned columns)
+{
+  const ImTerminal plain = {.columns = columns}, rich = {columns, true, true};
+  g_autofree char *text = im_report_drawing (disk->block, table, &plain);
+  g_autofree char *other = im_report_drawing (disk->block, table, &rich);
+  g_assert_true (g_utf8_validate (other, -1, NULL));
+  g_auto (GStrv) lines = g_strsplit (text, "\n", -1);
+  for (char **line = lines; *line; line++) {
+    g_assert_true (g_str_is_ascii (*line));
+    g_assert_true (!strpbrk (*line, "+|") || strlen (*line) <= columns);
+  }
+}
+
+/* Gaps are in order, in the disk, and in no partition. */
+static void
+check_gaps (const ImPartitionTable *table)
+{
+  g_autoptr (GArray) gaps = im_partition_gaps (table);
+  uint64_t at = 0;
+  for (guint i = 0; i < gaps->len; i++) {
+    const ImGap *gap = &g_array_index (gaps, ImGap, i);
+    g_assert_true (gap->offset >= at && gap->size > 0);
+    g_assert_true (im_range_fits (gap->offset, gap->size, table->disk_size));
+    at = gap->offset + gap->size;
+  }
+}
+
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
@@ -91,5 +121,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   for (guint i = 0; i < table->partitions->len; i++)
     check_entry (table, table->partitions->pdata[i]);
   check_report (disk, table);
+  check_drawing (disk, table, 20 + size % 97);
+  check_gaps (table);
   return 0;
 }

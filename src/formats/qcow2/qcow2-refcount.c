@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* qcow2: the allocator: refcount blocks, the refcount table and its growth. */
+/* qcow2: the allocator: refcount blocks, and who is given what they count. */
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "formats/qcow2/qcow2-writer.h"
 #include <errno.h>
 #include <inttypes.h>
-
-/* Clusters that one refcount block counts. */
-static uint64_t
-per_block (const Qcow2Image *image)
-{
-  return UINT64_C (1) << (image->geometry.cluster_bits + 3 -
-                          image->header.refcount_order);
-}
 
 static uint64_t
 cluster_of (const Qcow2Image *image, uint64_t at)
@@ -23,8 +15,9 @@ cluster_of (const Qcow2Image *image, uint64_t at)
 
 enum { LOOKED_AT = 4096 }; /* slots, to make room for one block */
 
-static void
-set_count_locked (Qcow2Image *image, Qcow2Counts *counts, uint64_t i, uint64_t value)
+void
+qcow2_set_count_locked (Qcow2Image *image, Qcow2Counts *counts, uint64_t i,
+                        uint64_t value)
 {
   unsigned order = image->header.refcount_order;
   size_t byte = (size_t)((i << order) / 8);
@@ -121,7 +114,7 @@ find_block_locked (Qcow2Image *image, uint64_t cluster, Qcow2Counts **ret_counts
                    GError **error)
 {
   Qcow2Writer *w = image->writer;
-  uint64_t index = cluster / per_block (image);
+  uint64_t index = cluster / qcow2_counted_by_block (image);
 
   *ret_counts = NULL;
   while (index < w->refcount_entries &&
@@ -135,14 +128,13 @@ find_block_locked (Qcow2Image *image, uint64_t cluster, Qcow2Counts **ret_counts
   return true;
 }
 
-/* A new block INDEX at AT, all counts 0. */
-static Qcow2Counts *
-add_block_locked (Qcow2Image *image, uint64_t index, uint64_t at)
+Qcow2Counts *
+qcow2_add_block_locked (Qcow2Image *image, uint64_t index, uint64_t at)
 {
   Qcow2Writer *w = image->writer;
   Qcow2Counts *counts = new_counts (image, at);
 
-  counts->state.fresh = true;
+  counts->state.fresh = counts->has_space = true;
   qcow2_dirty_locked (&counts->state, w->dirty_blocks, counts, 0,
                       (size_t)qcow2_cluster_size (image));
   w->blocks[index] = counts;
@@ -152,66 +144,12 @@ add_block_locked (Qcow2Image *image, uint64_t index, uint64_t at)
   return counts;
 }
 
-static void
-note_used_locked (Qcow2Writer *w, uint64_t end)
+void
+qcow2_note_used_locked (Qcow2Writer *w, uint64_t end)
 {
   w->used_end = im_max (w->used_end, end);
   if (w->zero_from != UINT64_MAX)
     w->zero_from = im_max (w->zero_from, end);
-}
-
-/* Replaces the table in memory by one of ENTRIES. */
-static void
-enlarge_locked (Qcow2Writer *w, uint64_t entries)
-{
-  w->refcounts = g_renew (uint64_t, w->refcounts, entries);
-  w->blocks = g_renew (Qcow2Counts *, w->blocks, entries);
-  for (uint64_t i = w->refcount_entries; i < entries; i++) {
-    w->refcounts[i] = 0;
-    w->blocks[i] = NULL;
-  }
-  g_free (w->refcount_dirty);
-  g_free (w->refcount_writing);
-  w->refcount_dirty = g_new0 (uint64_t, entries / 64 / 64 + 1);
-  w->refcount_writing = g_new0 (uint64_t, entries / 64 / 64 + 1);
-  w->refcount_entries = entries;
-}
-
-/* The refcount table is full: a longer one, in clusters behind all that it counted.
- *
- *   | … counted so far … | new blocks, which count themselves and … | … the new table |
- */
-static bool
-grow_table_locked (Qcow2Image *image, GError **error)
-{
-  Qcow2Writer *w = image->writer;
-  uint64_t bits = image->geometry.cluster_bits, block = per_block (image);
-  uint64_t old_entries = w->refcount_entries, old_at = w->refcount_at;
-  uint64_t entries = old_entries + old_entries / 2 + (UINT64_C (1) << (bits - 3));
-  uint64_t clusters = (entries * 8) >> bits, blocks = im_div_up (clusters, block - 1);
-  uint64_t start = old_entries * block;
-
-  entries = (clusters << bits) / 8;
-  if (entries * 8 > QCOW2_MAX_REFCOUNT_TABLE_BYTES || blocks > entries - old_entries) {
-    im_set_errno (error, EFBIG,
-                  "the refcount table would be longer than the limit of %u bytes",
-                  QCOW2_MAX_REFCOUNT_TABLE_BYTES);
-    return false;
-  }
-  enlarge_locked (w, entries);
-  for (uint64_t i = 0; i < blocks; i++) {
-    Qcow2Counts *counts = add_block_locked (image, old_entries + i, (start + i) << bits);
-
-    for (uint64_t c = 0; c < block && i * block + c < blocks + clusters; c++)
-      set_count_locked (image, counts, c, 1);
-  }
-  w->refcount_at = (start + blocks) << bits;
-  w->refcount_moved = w->refcount_fresh = true;
-  w->cursor = start + blocks + clusters;
-  qcow2_hold_sole (&w->held, start, blocks + clusters);
-  note_used_locked (w, w->cursor);
-  im_quarantine_add (&w->quarantine, old_at, old_entries * 8, false);
-  return true;
 }
 
 void
@@ -244,7 +182,7 @@ take_run_locked (Qcow2Image *image, Qcow2Counts *counts, uint64_t wanted,
                  uint64_t *ret_first, uint64_t *ret_n)
 {
   Qcow2Writer *w = image->writer;
-  uint64_t size = per_block (image), base = w->cursor / size * size;
+  uint64_t size = qcow2_counted_by_block (image), base = w->cursor / size * size;
   uint64_t i = w->cursor - base, n = 0;
 
   while (i < size && !is_free_locked (image, counts, base, i)) {
@@ -256,7 +194,7 @@ take_run_locked (Qcow2Image *image, Qcow2Counts *counts, uint64_t wanted,
   if (w->cursor > base + i)
     return;
   while (n < wanted && i + n < size && is_free_locked (image, counts, base, i + n))
-    set_count_locked (image, counts, i + n++, 1);
+    qcow2_set_count_locked (image, counts, i + n++, 1);
   *ret_first = base + i;
   *ret_n = n;
   w->cursor = base + i + n;
@@ -264,12 +202,30 @@ take_run_locked (Qcow2Image *image, Qcow2Counts *counts, uint64_t wanted,
 }
 
 bool
-qcow2_occupy (Qcow2Image *image, uint64_t at, GError **error)
+qcow2_occupy (Qcow2Image *image, uint64_t at, uint64_t length, GError **error)
 {
-  uint64_t size = qcow2_cluster_size (image);
+  return im_file_extend (image->file, at + length, error) &&
+         im_file_write_zeroes (image->file, at, length, false, false, error);
+}
 
-  return im_file_extend (image->file, at + size, error) &&
-         im_file_write_zeroes (image->file, at, size, false, false, error);
+/* Space for block INDEX, which may lie in a hole, before counts are raised there.
+ * Releases the mutex meanwhile; the caller looks again. */
+static bool
+make_space_locked (Qcow2Image *image, uint64_t index, GError **error)
+{
+  Qcow2Writer *w = image->writer;
+  uint64_t at = w->refcounts[index] & QCOW2_REFCOUNT_OFFSET_MASK;
+  bool ok;
+
+  if (!qcow2_loading_begin_locked (w, QCOW2_LOADING_COUNTS (index)))
+    return true;
+  pthread_mutex_unlock (&w->mutex);
+  ok = im_file_reserve (image->file, at, qcow2_cluster_size (image), error);
+  pthread_mutex_lock (&w->mutex);
+  qcow2_loading_end_locked (w, QCOW2_LOADING_COUNTS (index));
+  if (ok && w->blocks[index])
+    w->blocks[index]->has_space = true;
+  return ok;
 }
 
 /* A new block INDEX, in the first cluster that it counts from the cursor on, unless that
@@ -280,13 +236,15 @@ begin_block_locked (Qcow2Image *image, uint64_t index, GError **error)
 {
   Qcow2Writer *w = image->writer;
   uint64_t cluster = w->cursor, at = cluster << image->geometry.cluster_bits;
+  uint64_t entry_at = w->refcount_at + index * 8;
   bool ok = true;
 
   if (qcow2_held_get (&w->held, cluster) == QCOW2_HELD_NOT) {
     if (!qcow2_loading_begin_locked (w, QCOW2_LOADING_COUNTS (index)))
       return true;
     pthread_mutex_unlock (&w->mutex);
-    ok = qcow2_occupy (image, at, error);
+    ok = qcow2_occupy (image, at, qcow2_cluster_size (image), error) &&
+         im_file_reserve (image->file, entry_at, 8, error);
     pthread_mutex_lock (&w->mutex);
     qcow2_loading_end_locked (w, QCOW2_LOADING_COUNTS (index));
   }
@@ -294,10 +252,10 @@ begin_block_locked (Qcow2Image *image, uint64_t index, GError **error)
     w->cursor = im_max (w->cursor, cluster + 1);
     qcow2_distrust_locked (image);
   } else if (ok) {
-    set_count_locked (image, add_block_locked (image, index, at),
-                      cluster % per_block (image), 1);
+    qcow2_set_count_locked (image, qcow2_add_block_locked (image, index, at),
+                            cluster % qcow2_counted_by_block (image), 1);
     qcow2_hold_sole (&w->held, cluster, 1);
-    note_used_locked (w, cluster + 1);
+    qcow2_note_used_locked (w, cluster + 1);
   }
   return ok;
 }
@@ -323,7 +281,7 @@ qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
   uint64_t n = 0, first = 0;
 
   while (n == 0) {
-    uint64_t cursor = w->cursor, index = cursor / per_block (image);
+    uint64_t cursor = w->cursor, index = cursor / qcow2_counted_by_block (image);
     Qcow2Counts *counts;
 
     if ((cursor << image->geometry.cluster_bits) > QCOW2_ENTRY_OFFSET_MASK) {
@@ -335,7 +293,7 @@ qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
       break;
     }
     if (index >= w->refcount_entries) {
-      if (!grow_table_locked (image, error))
+      if (!qcow2_grow_counts_locked (image, error))
         return false;
       continue;
     }
@@ -343,13 +301,14 @@ qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
       return false;
     if (w->cursor != cursor)
       continue;
-    if (counts)
+    if (counts && counts->has_space)
       take_run_locked (image, counts, wanted, &first, &n);
-    else if (!begin_block_locked (image, index, error))
+    else if (counts ? !make_space_locked (image, index, error)
+                    : !begin_block_locked (image, index, error))
       return false;
   }
   *ret_zeroed = first >= w->zero_from;
-  note_used_locked (w, first + n);
+  qcow2_note_used_locked (w, first + n);
   *ret_at = first << image->geometry.cluster_bits;
   *ret_n = n;
   return true;
@@ -359,7 +318,8 @@ bool
 qcow2_lower_locked (Qcow2Image *image, uint64_t at, GError **error)
 {
   Qcow2Writer *w = image->writer;
-  uint64_t cluster = cluster_of (image, at), i = cluster % per_block (image), count;
+  uint64_t cluster = cluster_of (image, at), i = cluster % qcow2_counted_by_block (image),
+           count;
   Qcow2Counts *counts;
 
   if (!find_block_locked (image, cluster, &counts, error))
@@ -370,8 +330,8 @@ qcow2_lower_locked (Qcow2Image *image, uint64_t at, GError **error)
     qcow2_held_forget (&w->held, cluster);
   if (count == 0)
     return true; /* the image counts it as free already, which is no reason to stop */
-  set_count_locked (image, counts, i, count - 1);
-  if (count == 1)
+  qcow2_set_count_locked (image, counts, i, count - 1);
+  if (count == 1 && !w->distrusted)
     w->cursor = im_min (w->cursor, cluster);
   return true;
 }
@@ -388,7 +348,8 @@ qcow2_count_locked (Qcow2Image *image, uint64_t at, uint64_t *ret_count, GError 
   }
   if (!find_block_locked (image, cluster, &counts, error))
     return false;
-  *ret_count = counts ? qcow2_refcount_get (counts->bytes, cluster % per_block (image),
+  *ret_count = counts ? qcow2_refcount_get (counts->bytes,
+                                            cluster % qcow2_counted_by_block (image),
                                             image->header.refcount_order)
                       : 0;
   return true;

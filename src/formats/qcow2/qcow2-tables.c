@@ -202,6 +202,14 @@ load_table (Qcow2Image *image, uint64_t index, uint64_t entry, GError **error)
   return g_steal_pointer (&t);
 }
 
+/* Space for T, and for the L1 entry that is to point at it: that may lie in a hole. */
+static bool
+occupy (Qcow2Image *image, const Qcow2Table *t, GError **error)
+{
+  return qcow2_occupy (image, t->at, qcow2_cluster_size (image), error) &&
+         im_file_reserve (image->file, image->l1_offset + t->index * 8, 8, error);
+}
+
 /* Gives T, which is shared or has no place yet, one of its own. */
 static bool
 place_table (Qcow2Image *image, Qcow2Table *t, GError **error)
@@ -216,7 +224,7 @@ place_table (Qcow2Image *image, Qcow2Table *t, GError **error)
   pthread_mutex_unlock (&w->mutex);
   if (!ok)
     return false;
-  if (!qcow2_occupy (image, t->at, error)) {
+  if (!occupy (image, t, error)) {
     pthread_mutex_lock (&w->mutex);
     im_quarantine_add (&w->quarantine, t->at, qcow2_cluster_size (image), false);
     pthread_mutex_unlock (&w->mutex);

@@ -310,7 +310,8 @@ qcow2_wins_space (Qcow2Image *image, const GError *failure)
   Qcow2Writer *w = image->writer;
   uint64_t bytes;
 
-  if (!g_error_matches (failure, IM_ERRNO, ENOSPC))
+  if (!g_error_matches (failure, IM_ERRNO, ENOSPC) &&
+      !g_error_matches (failure, IM_ERRNO, EDQUOT))
     return false;
   pthread_mutex_lock (&w->mutex);
   bytes = w->quarantine.bytes;

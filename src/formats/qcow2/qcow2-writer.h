@@ -70,6 +70,7 @@ struct Qcow2Table {
 typedef struct {
   uint64_t at;
   Qcow2Dirty state;
+  bool has_space;  /* the disk below has set some aside for all of it */
   uint8_t bytes[]; /* as in the file */
 } Qcow2Counts;
 
@@ -211,10 +212,10 @@ qcow2_bit_set (uint64_t *bits, uint64_t n)
  * meanwhile.  ZEROED: the file has zeros there. */
 bool qcow2_allocate_locked (Qcow2Image *image, uint64_t wanted, uint64_t *ret_at,
                             uint64_t *ret_n, bool *ret_zeroed, GError **error);
-/* Makes the disk below give space to a cluster of metadata at AT, to which nothing points
- * yet.  Where it is full it says so now, to the request that needs the cluster, and not
+/* Makes the disk below give space to LENGTH bytes of metadata at AT, to which nothing
+ * points yet.  Where it is full it says so now, to the request that needs them, and not
  * to a commit, which could never end. */
-bool qcow2_occupy (Qcow2Image *image, uint64_t at, GError **error);
+bool qcow2_occupy (Qcow2Image *image, uint64_t at, uint64_t length, GError **error);
 /* Is AT a place for refcount block INDEX? */
 bool qcow2_refcount_block_check (const Qcow2Image *image, uint64_t index, uint64_t at,
                                  GError **error);
@@ -226,6 +227,30 @@ bool qcow2_lower_locked (Qcow2Image *image, uint64_t at, GError **error);
  * release the mutex meanwhile. */
 bool qcow2_count_locked (Qcow2Image *image, uint64_t at, uint64_t *ret_count,
                          GError **error);
+
+/* For who makes the refcount table longer. */
+
+/* Clusters that one refcount block counts. */
+static inline uint64_t
+qcow2_counted_by_block (const Qcow2Image *image)
+{
+  return UINT64_C (1) << (image->geometry.cluster_bits + 3 -
+                          image->header.refcount_order);
+}
+
+/* Count I of COUNTS becomes VALUE. */
+void qcow2_set_count_locked (Qcow2Image *image, Qcow2Counts *counts, uint64_t i,
+                             uint64_t value);
+/* A new block INDEX at AT, all counts 0. */
+Qcow2Counts *qcow2_add_block_locked (Qcow2Image *image, uint64_t index, uint64_t at);
+/* All clusters before END may have been given out. */
+void qcow2_note_used_locked (Qcow2Writer *w, uint64_t end);
+
+/* qcow2-refcount-table.c */
+
+/* A longer refcount table, since the cursor is beyond all that this one counts; or, as
+ * the mutex may be released meanwhile, none: look again. */
+bool qcow2_grow_counts_locked (Qcow2Image *image, GError **error);
 
 /* qcow2-tables.c */
 

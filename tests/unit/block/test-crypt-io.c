@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Encrypted extents: any range of them is read, and written, as if they were plain. */
 #include "block/crypt-io.h"
+#include "block/file-internal.h"
 #include "config.h"
 #include "fixture.h"
 
@@ -183,6 +184,96 @@ test_write (void)
   tear_down (&s);
 }
 
+/* What a hook has to do while a write is under way. */
+static struct {
+  ImBlock *block;
+  unsigned writes;
+} meanwhile;
+
+static int
+read_meanwhile (ImFile *file, const ImFileChange *change)
+{
+  uint8_t buf[512];
+  meanwhile.writes++;
+  g_assert_false (im_block_pread_nowait (meanwhile.block, buf, 512, 1024));
+  g_assert_true (im_block_pread_nowait (meanwhile.block, buf, 512, 2048));
+  return 0;
+}
+
+static void
+ignore (ImFile *file, const ImFileChange *change)
+{
+}
+
+/* Nobody reads a sector while it is being written. */
+static void
+test_while_written (void)
+{
+  static const ImFileHooks hooks = {.before = read_meanwhile, .after = ignore};
+  uint8_t buf[512];
+  Setup s;
+  set_up (&s);
+  ImExtent extent = extent_of (&s, 0, SIZE);
+  g_autoptr (ImBlock) block = fixture_block (&extent, 1, 1, NULL);
+  block->writable = true;
+  if (im_block_pread_nowait (block, buf, sizeof buf, 2048)) {
+    ImCryptPlace place = {s.crypt, POSITION + 1100, s.file, AT + 1100};
+    meanwhile.block = block;
+    atomic_store (&im_file_hooks, &hooks);
+    g_assert_true (im_crypt_pwrite (&place, "abc", 3, false, NULL, NULL));
+    atomic_store (&im_file_hooks, NULL);
+    g_assert_cmpuint (meanwhile.writes, ==, 1);
+    memcpy (s.plain + 1100, "abc", 3);
+  } else {
+    g_test_skip ("nothing is read here without waiting");
+  }
+  check_range (block, &s, 0, 8192);
+  tear_down (&s);
+}
+
+enum { ROUNDS = 3000, RACED = 4096 };
+
+static void *
+write_again_and_again (void *data)
+{
+  const Setup *s = data;
+  uint8_t bytes[RACED];
+  for (unsigned i = 0; i < ROUNDS; i++) {
+    ImCryptPlace place = {s->crypt, POSITION, s->file, AT};
+    memset (bytes, (int)(i % 256), RACED);
+    g_assert_true (im_crypt_pwrite (&place, bytes, RACED, false, NULL, NULL));
+  }
+  return NULL;
+}
+
+/* Two writers and a reader of the same sectors: each is always one that was written. */
+static void
+test_races (void)
+{
+  g_autofree uint8_t *zeros = g_malloc0 (AT + RACED);
+  g_autoptr (ImSecret) key = im_secret_new (NULL, 16);
+  Setup s = {.crypt = im_transform_new ("aes", "cbc-plain64", key, NULL),
+             .file = writable_file (zeros, AT + RACED)};
+  ImExtent extent = extent_of (&s, 0, RACED);
+  g_autoptr (ImBlock) block = fixture_block (&extent, 1, 1, NULL);
+  block->writable = true;
+  pthread_t writers[2];
+  uint8_t bytes[RACED];
+  im_transform_apply (s.crypt, IM_ENCRYPT, POSITION, zeros, RACED, NULL, NULL);
+  g_assert_true (im_file_pwrite (s.file, zeros, RACED, AT, false, NULL));
+  for (unsigned i = 0; i < 2; i++)
+    pthread_create (&writers[i], NULL, write_again_and_again, &s);
+  for (unsigned i = 0; i <= ROUNDS; i++) {
+    if (i == ROUNDS) /* and once more when all is over */
+      for (unsigned k = 0; k < 2; k++)
+        pthread_join (writers[k], NULL);
+    g_assert_true (im_block_pread (block, bytes, RACED, 0, NULL));
+    for (size_t k = 0; k < RACED; k += 512)
+      g_assert_cmpmem (bytes + k, 511, bytes + k + 1, 511);
+  }
+  tear_down (&s);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -197,5 +288,7 @@ main (int argc, char **argv)
   g_test_add_func ("/block/crypt-io/holes-beneath-are-no-zeros", test_no_holes);
   g_test_add_func ("/block/crypt-io/positions-keep-extents-apart", test_continues);
   g_test_add_func ("/block/crypt-io/any-range-is-written", test_write);
+  g_test_add_func ("/block/crypt-io/no-sector-is-read-while-written", test_while_written);
+  g_test_add_func ("/block/crypt-io/races-tear-no-sector", test_races);
   return g_test_run ();
 }

@@ -94,6 +94,8 @@ test_link_names_are_safe (void)
       {"\xff\xc3", "__"},
       {"\u00fcmlaut", "\u00fcmlaut"},
       {"\xc2\x85\u2028", "__-2"},
+      {"a\u202egpj.exe\ufeff", "a_gpj.exe_"},
+      {"\U0001f469\u200d\U0001f52c", "\U0001f469\u200d\U0001f52c"},
       {"Basic data", "Basic data"},
   };
   g_autoptr (ImExportSet) set = empty_set ();

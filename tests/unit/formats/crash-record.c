@@ -152,6 +152,12 @@ crash_record_now (CrashRecord *record)
   return atomic_load (&record->moment);
 }
 
+size_t
+crash_record_tick (CrashRecord *record)
+{
+  return atomic_fetch_add (&record->moment, 1);
+}
+
 unsigned
 crash_record_stop_failing (CrashRecord *record)
 {

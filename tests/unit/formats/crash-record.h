@@ -38,6 +38,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (CrashRecord, crash_record_free)
 /* The moment that comes next; what happens from now on happens then or later. */
 size_t crash_record_now (CrashRecord *record);
 
+/* The same, and a moment by itself: who asks for one later gets a later one, though
+ * nothing was done to a file meanwhile. */
+size_t crash_record_tick (CrashRecord *record);
+
 /* Failures that were injected; stops injecting. */
 unsigned crash_record_stop_failing (CrashRecord *record);
 

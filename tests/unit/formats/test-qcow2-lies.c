@@ -304,6 +304,55 @@ test_count_of_zero (void)
   }
 }
 
+/* What lies behind all that the refcount table counts is not free for that: not where the
+ * table is to become longer, and not for what is given out then.  MOVED: the L1 table is
+ * there; otherwise a count of 0 elsewhere shows that counts are wrong. */
+static void
+check_behind_the_counts (bool moved)
+{
+  const uint64_t size = UINT64_C (8) << 20, behind = UINT64_C (2) << 20, guest = 6u << 20;
+  uint64_t l1_len = size / 32768 * 8, at = behind + (moved ? l1_len : 0);
+  Lie lie = {.cluster = 512};
+
+  rig_make (
+      &lie.rig,
+      &(RigShape){.version = 3, .cluster_bits = 9, .refcount_bits = 64, .size = size},
+      &shared);
+  load (&lie);
+  lie.bytes = g_realloc (lie.bytes, behind + 65536);
+  memset (lie.bytes + lie.len, 0, behind + 65536 - lie.len);
+  lie.len = behind + 65536;
+  if (moved)
+    im_put_be64 (lie.bytes + 40, lie.l1 = behind);
+  else
+    im_put_be64 (lie.bytes + lie.block, 0);
+  /* An L2 table and its one cluster. */
+  im_put_be64 (lie.bytes + lie.l1 + guest / 32768 * 8, at | QCOW2_ENTRY_COPIED);
+  im_put_be64 (lie.bytes + at, (at + 512) | QCOW2_ENTRY_COPIED);
+  memset (lie.bytes + at + 512, 0xc3, 512);
+  memset (lie.rig.expected + guest, 0xc3, 512);
+  save (&lie);
+  for (unsigned round = 0; round < 2; round++) {
+    rig_open (&lie.rig, IM_CACHE_UNSAFE);
+    write_all (&lie.rig, 0, 3u << 20);
+    g_assert_true (im_block_flush (lie.rig.block, NULL));
+    rig_compare (&lie.rig);
+    rig_close (&lie.rig);
+  }
+  rig_open (&lie.rig, IM_CACHE_UNSAFE);
+  rig_compare (&lie.rig);
+  clear (&lie);
+}
+
+static void
+test_behind_the_counts (void)
+{
+  if (!rig_has_qemu_img ())
+    return;
+  check_behind_the_counts (true);
+  check_behind_the_counts (false);
+}
+
 /* An entry that points past the end stays damaged when the file has grown, and is nobody
  * else's cluster. */
 static void
@@ -482,6 +531,7 @@ main (int argc, char **argv)
                    test_entry_into_metadata);
   g_test_add_func ("/formats/qcow2/lies/two-owners", test_two_owners);
   g_test_add_func ("/formats/qcow2/lies/count-of-zero", test_count_of_zero);
+  g_test_add_func ("/formats/qcow2/lies/behind-the-counts", test_behind_the_counts);
   g_test_add_func ("/formats/qcow2/lies/past-the-end", test_past_the_end);
   g_test_add_func ("/formats/qcow2/lies/wrong-flags", test_wrong_flags);
   g_test_add_func ("/formats/qcow2/lies/l1-entry", test_l1_entry);

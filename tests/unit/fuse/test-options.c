@@ -6,11 +6,12 @@ static void
 test_sorting (void)
 {
   g_auto (ImFuseMountOptions) options = {0};
-  im_fuse_mount_options_parse (
-      "allow_other,,max_read=4096,fsname=mine,subtype=other,auto_unmount,context=x",
-      &options);
+  im_fuse_mount_options_parse ("allow_other,,max_read=4096,fsname=mine,subtype=other,"
+                               "auto_unmount,io_uring,context=x",
+                               &options);
   g_assert_true (options.allow_other);
   g_assert_true (options.auto_unmount);
+  g_assert_true (options.io_uring);
   g_assert_false (options.allow_root);
   g_assert_false (options.default_permissions);
   g_assert_cmpstr (options.source, ==, "mine");

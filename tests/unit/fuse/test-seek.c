@@ -56,6 +56,23 @@ test_no_data_left (void)
                    IM_SEEK_NONE);
 }
 
+/* A disk of the largest size, with one byte at its end, takes few steps either way. */
+static void
+test_vast_disks (void)
+{
+  static const FixtureRun vast[] = {{INT64_MAX - 1, IM_EXTENT_ZERO}, {1, IM_EXTENT_FILE}};
+  static const FixtureRun full[] = {{INT64_MAX - 1, IM_EXTENT_FILE}, {1, IM_EXTENT_ZERO}};
+  const FixtureRun *const disks[] = {vast, full};
+  for (int hole = 0; hole < 2; hole++) {
+    uint64_t at;
+    g_autoptr (ImBlock) disk = fixture_disk (disks[hole], 2, UINT64_MAX);
+    g_assert_cmpint (im_fuse_seek (disk, 5, hole, NULL, NULL, &at, NULL), ==,
+                     IM_SEEK_FOUND);
+    g_assert_cmpuint (at, ==, INT64_MAX - 1);
+    g_assert_cmpuint (fixture_maps (disk), <, 1000);
+  }
+}
+
 static bool
 third_time (void *data)
 {
@@ -92,6 +109,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/fuse/seek/places", test_places);
   g_test_add_func ("/fuse/seek/no-data-left", test_no_data_left);
+  g_test_add_func ("/fuse/seek/vast-disks", test_vast_disks);
   g_test_add_func ("/fuse/seek/cancelled-between-steps", test_cancelled);
   g_test_add_func ("/fuse/seek/unreadable-table-fails", test_unreadable_table);
   return g_test_run ();

@@ -251,6 +251,27 @@ test_unreadable_tables_count_as_allocated (void)
   g_assert_cmpuint (atomic_load (&node->allocated), ==, MIB);
 }
 
+/* What lies anywhere on the largest disk is counted, and counted soon. */
+static void
+test_blocks_of_a_vast_disk (void)
+{
+  const struct stat image = {.st_mode = 0600};
+  static const FixtureRun runs[] = {{INT64_MAX / 2, IM_EXTENT_ZERO},
+                                    {MIB, IM_EXTENT_FILE},
+                                    {INT64_MAX / 2 - MIB, IM_EXTENT_ZERO},
+                                    {1, IM_EXTENT_FILE}};
+  g_autoptr (ImBlock) disk = fixture_disk (runs, G_N_ELEMENTS (runs), UINT64_MAX);
+  g_autoptr (ImExportSet) set = im_export_set_new ("image", &image);
+  im_export_set_add_block (set, IM_EXPORT_DISK, "disk", NULL, disk, 0);
+  g_autoptr (ImFuseTree) tree = im_fuse_tree_new_file (set);
+  g_autoptr (ImFuseMeasure) measure = im_fuse_measure_new ();
+  ImNode *node = im_fuse_tree_node (tree, 1);
+  im_fuse_measure_want (measure, node);
+  wait_until_measured (node);
+  g_assert_cmpuint (atomic_load (&node->allocated), ==, MIB + 1);
+  g_assert_cmpuint (fixture_maps (disk), <, 1000);
+}
+
 static void
 test_file_as_mount_point (void)
 {
@@ -280,6 +301,7 @@ main (int argc, char **argv)
   g_test_add_func ("/fuse/tree/text-is-rendered-anew", test_text_is_rendered_anew);
   g_test_add_func ("/fuse/tree/blocks-before-measuring", test_blocks_before_measuring);
   g_test_add_func ("/fuse/tree/blocks-measured", test_blocks_measured);
+  g_test_add_func ("/fuse/tree/blocks-of-a-vast-disk", test_blocks_of_a_vast_disk);
   g_test_add_func ("/fuse/tree/a-writable-disk-never-seems-empty",
                    test_a_writable_disk_never_seems_empty);
   g_test_add_func ("/fuse/tree/unreadable-tables-count-as-allocated",

@@ -2,6 +2,7 @@
 /* The lesser schemes: what they say, and what is not taken for one of them. */
 #include "base/bytes.h"
 #include "disk.h"
+#include "partition/gaps.h"
 
 #define MIB (UINT64_C (1) << 20)
 
@@ -65,6 +66,10 @@ test_sun (void)
   check_entry (table, 0, 2, 3 * 16 * 63, 5000, "Linux native");
   check_entry (table, 1, 3, 0, 32768, "Whole disk");
   g_assert_cmpuint (table->warnings->len, ==, 0);
+  /* What no other slot has is not in use by the whole disk's being listed. */
+  g_autoptr (GArray) gaps = im_partition_gaps (table);
+  g_assert_cmpuint (gaps->len, ==, 2);
+  g_assert_cmpuint (g_array_index (gaps, ImGap, 1).first_lba, ==, 3 * 16 * 63 + 5000);
 }
 
 static void
