@@ -305,6 +305,14 @@ flush_disk (const ImFuseSession *session, GError **error)
   return im_block_flush (disk->block, error);
 }
 
+/* A kernel that drops the connection while a request is read from it calls that an abort.
+ */
+static bool
+is_end_we_asked_for (const ImFuseSession *session)
+{
+  return session->failed == ECONNABORTED && atomic_load (&session->stops) > 0;
+}
+
 bool
 im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), void *data,
                      GError **error)
@@ -338,7 +346,7 @@ im_fuse_session_run (ImFuseSession *session, void (*ready) (void *data), void *d
   g_clear_pointer (&session->beacon, im_beacon_free);
   if (!flush_disk (session, error))
     return false;
-  if (session->failed == 0)
+  if (session->failed == 0 || is_end_we_asked_for (session))
     return true;
   im_set_errno (error, session->failed, "the kernel's FUSE cannot be read from");
   return false;

@@ -92,7 +92,8 @@ second_sigterm_ends_it() {
   sleep 1
   kill -TERM "$SERVER"
   until_unmounted
-  kill -TERM "$SERVER"
+  # It has ended by itself where the clients were between two opens just then.
+  kill -TERM "$SERVER" || true
   ended "$SERVER"
   SERVER=
   ended "$stress" || end=$?
