@@ -45,7 +45,10 @@ look (ImBlock *disk, ImColumn *column, uint64_t at, uint64_t length)
     return;
   }
   for (size_t i = 0; i < n; i++) {
-    column->unreadable |= extents[i].unread;
+    if (extents[i].unread) {
+      column->unreadable = true;
+      return;
+    }
     column->covered += extents[i].length;
     column->allocated += extents[i].kind == IM_EXTENT_ZERO ? 0 : extents[i].length;
     column->damaged |= extents[i].kind == IM_EXTENT_DAMAGED;
