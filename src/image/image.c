@@ -216,6 +216,21 @@ check_under (const char *path, const char *folder, GError **error)
   return false;
 }
 
+/* May FROM have a file at PATH opened?  With --backing=none it is a data file, without
+ * which there is no disk: then one beside the image. */
+static bool
+check_allowed (const ImOpenOptions *options, ImFile *from, const char *path,
+               GError **error)
+{
+  if (options->backing == IM_BACKING_FOLLOW)
+    return true;
+  if (options->backing == IM_BACKING_UNDER)
+    return check_under (path, options->backing_dir, error);
+  g_autofree char *real = realpath (im_file_path (from), NULL);
+  g_autofree char *folder = g_path_get_dirname (real ? real : im_file_path (from));
+  return check_under (path, folder, error);
+}
+
 /* The file that FROM calls NAME; only ever read unless WRITABLE. */
 static ImFile *
 open_named (const Opening *opening, ImFile *from, const char *name, bool writable,
@@ -224,8 +239,7 @@ open_named (const Opening *opening, ImFile *from, const char *name, bool writabl
   const ImOpenOptions *options = opening->options;
   g_autofree char *path = im_image_resolve_name (from, name);
   g_autoptr (ImFile) file = NULL;
-  bool ok = options->backing != IM_BACKING_UNDER ||
-            check_under (path, options->backing_dir, error);
+  bool ok = check_allowed (options, from, path, error);
   if (ok)
     file = writable ? open_writable (path, options, error)
                     : open_with (path, false, options, error);
@@ -261,7 +275,7 @@ open_parent (const ImOpenContext *context, ImFile *from, const char *name,
   return disk;
 }
 
-/* Data files count as parents for --backing=DIR: the image names them likewise. */
+/* Data files count as parents for --backing: the image names them likewise. */
 static ImFile *
 open_further_file (const ImOpenContext *context, ImFile *from, const char *name,
                    GError **error)

@@ -7,7 +7,7 @@
 
 typedef enum {
   IM_BACKING_FOLLOW, /* open the parents that images name */
-  IM_BACKING_NONE,   /* read every image as if it had none */
+  IM_BACKING_NONE,   /* read every image as if it had none; data files from its folder */
   IM_BACKING_UNDER,  /* only parents below a folder */
 } ImBackingPolicy;
 

@@ -194,6 +194,22 @@ FIELDS
   done
 }
 
+@test "hostile: a data file stays where --backing allows it: with none beside the image" {
+  need qemu-img
+  mkdir in in/below out
+  for data in in/beside.raw in/below/beside.raw out/other.raw; do
+    top=in/${data//\//-}.qcow2
+    qemu-img create -q -f qcow2 -o "data_file=$PWD/$data" "$top" 1M
+    run "$IMGMOUNT" --list --backing none "$top"
+    if [[ $data == in/* ]]; then
+      [ "$status" -eq 0 ]
+    else
+      [ "$status" -eq 1 ]
+      [[ $output == *"other.raw: is not below $PWD/in, which --backing demands"* ]]
+    fi
+  done
+}
+
 @test "hostile: a backing file named json: or by a protocol is refused" {
   need qemu-img
   truncate -s 1M base.raw
