@@ -6,6 +6,7 @@
 #include "nbd/nbd-handshake.h"
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -54,8 +55,10 @@ im_nbd_connection_new_ready (ImNbdHost *host, int fd, const ImNbdExport *export,
    * file would cost the kernel its connection. */
   connection->input.stream.can_send_files = false;
   for (int i = 0; i < SPARE_BUFFERS; i++) {
-    ImNbdBuffer *buffer = g_malloc0 (sizeof *buffer + IM_NBD_PIECE);
-    buffer->size = IM_NBD_PIECE;
+    ImNbdBuffer *buffer = im_nbd_buffer_new (IM_NBD_PIECE);
+    if (!buffer)
+      break; /* a client that waits for memory is better than none */
+    memset (buffer->data, 0, IM_NBD_PIECE); /* and so it is there */
     buffer->next = connection->input.spare;
     connection->input.spare = buffer;
   }
@@ -70,7 +73,7 @@ im_nbd_connection_free (ImNbdConnection *connection)
   while (connection->input.spare) {
     ImNbdBuffer *buffer = connection->input.spare;
     connection->input.spare = buffer->next;
-    g_free (buffer);
+    im_nbd_buffer_free (buffer);
   }
   im_nbd_stream_close (&connection->input.stream);
   close (connection->wake_fd);

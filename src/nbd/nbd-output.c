@@ -58,14 +58,14 @@ release_locked (ImNbdOutput *output, size_t cost)
   atomic_fetch_sub_explicit (&output->budget->in_flight, cost, memory_order_relaxed);
 }
 
-/* NULL: there is no memory.  What is longer than a piece comes from the system and goes
- * back to it at once: allocators keep it otherwise, for each thread that had one. */
-static ImNbdBuffer *
-new_buffer (size_t size)
+/* Pieces and what is longer come from the system and go back to it at once: allocators
+ * keep them otherwise, for each thread that had some. */
+ImNbdBuffer *
+im_nbd_buffer_new (size_t size)
 {
   void *buffer;
   int failure;
-  if (size > IM_NBD_PIECE) {
+  if (size >= IM_NBD_PIECE) {
     buffer = mmap (NULL, sizeof (ImNbdBuffer) + size, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     failure = buffer == MAP_FAILED;
@@ -79,10 +79,10 @@ new_buffer (size_t size)
   return buffer;
 }
 
-static void
-free_buffer (ImNbdBuffer *buffer)
+void
+im_nbd_buffer_free (ImNbdBuffer *buffer)
 {
-  if (buffer->size > IM_NBD_PIECE)
+  if (buffer->size >= IM_NBD_PIECE)
     munmap (buffer, sizeof *buffer + buffer->size);
   else
     free (buffer);
@@ -115,7 +115,7 @@ take_large_locked (ImNbdOutput *output, size_t size)
                              memory_order_relaxed);
   if (buffer->size >= size)
     return buffer;
-  free_buffer (buffer);
+  im_nbd_buffer_free (buffer);
   return NULL;
 }
 
@@ -127,7 +127,7 @@ recycle_buffer_locked (ImNbdOutput *output, ImNbdBuffer *buffer)
   unsigned spare = atomic_load_explicit (&output->budget->spare, memory_order_relaxed);
   if (buffer->size != IM_NBD_PIECE ||
       (output->spare_buffers && spare >= SPARE_BUFFERS_MAX)) {
-    free_buffer (buffer);
+    im_nbd_buffer_free (buffer);
     return;
   }
   buffer->next = output->spare_buffers;
@@ -181,9 +181,9 @@ im_nbd_output_clear (ImNbdOutput *output)
     g_free (item);
   }
   for (ImNbdBuffer *buffer; (buffer = take_spare_locked (output));)
-    free_buffer (buffer);
+    im_nbd_buffer_free (buffer);
   for (ImNbdBuffer *buffer; (buffer = take_large_locked (output, 0));)
-    free_buffer (buffer);
+    im_nbd_buffer_free (buffer);
   pthread_mutex_destroy (&output->lock);
 }
 
@@ -215,7 +215,7 @@ im_nbd_output_buffer (ImNbdOutput *output, size_t size)
     buffer = take_large_locked (output, size);
     unlock (output);
   }
-  return buffer ? buffer : new_buffer (size);
+  return buffer ? buffer : im_nbd_buffer_new (size);
 }
 
 void

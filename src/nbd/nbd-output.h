@@ -100,6 +100,10 @@ typedef struct {
 #define IM_NBD_QUEUE_HIGH (4u * IM_NBD_PIECE)
 #define IM_NBD_QUEUE_LOW  (1u * IM_NBD_PIECE)
 
+/* A buffer for SIZE bytes that are not set; NULL: there is no memory. */
+ImNbdBuffer *im_nbd_buffer_new (size_t size);
+void im_nbd_buffer_free (ImNbdBuffer *buffer);
+
 void im_nbd_output_init (ImNbdOutput *output, ImNbdStream *stream, int wake_fd,
                          ImNbdBudget *budget);
 /* Nobody else uses it any more. */

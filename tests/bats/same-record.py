@@ -51,6 +51,8 @@ def change_of(text):
     numbers = arguments.split(", ")
     if name == "pwritev2":
         return ("write", int(numbers[-2]), result)
+    if name == "fallocate" and numbers[0] == "FALLOC_FL_KEEP_SIZE":
+        return None  # room is reserved, and no byte changes
     if name == "fallocate":
         kind = "discard" if "PUNCH_HOLE" in arguments else "zero"
         return (kind, int(numbers[-2]), int(numbers[-1]))

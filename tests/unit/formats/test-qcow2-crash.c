@@ -269,11 +269,14 @@ test_growing (void)
   expect_none (&growing, 50, assert_moved);
 }
 
-/* With counts that come late, an image may be wrong as long as it says so. */
+/* With counts that come late, an image may be wrong as long as it says so: of all that
+ * are tried, some are. */
+static unsigned repaired;
+
 static void
-assert_repaired (Qcow2Crash *crash)
+count_repaired (Qcow2Crash *crash)
 {
-  g_assert_cmpuint (crash->repaired, >, 0);
+  repaired += crash->repaired;
 }
 
 static void
@@ -281,12 +284,15 @@ test_lazy (void)
 {
   static const unsigned of[] = {0, 4, 8};
 
+  repaired = 0;
   for (unsigned i = 0; i < G_N_ELEMENTS (of); i++) {
     Case c = cases[of[i]];
 
     c.shape.lazy = true;
-    expect_none (&c, 60 + i, assert_repaired);
+    expect_none (&c, 60 + i, count_repaired);
   }
+  if (rig_has_qemu_img ())
+    g_assert_cmpuint (repaired, >, 0);
 }
 
 /* Counts that were never right are not relied upon. */
@@ -295,12 +301,15 @@ test_dirty (void)
 {
   static const unsigned of[] = {0, 4, 1};
 
+  repaired = 0;
   for (unsigned i = 0; i < G_N_ELEMENTS (of); i++) {
     Case c = cases[of[i]];
 
     c.shape.dirty = true;
-    expect_none (&c, 65 + i, assert_repaired);
+    expect_none (&c, 65 + i, count_repaired);
   }
+  if (rig_has_qemu_img ())
+    g_assert_cmpuint (repaired, >, 0);
 }
 
 /* Requests and commits that fail, for want of space or since the disk is broken, and are
