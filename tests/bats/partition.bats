@@ -326,7 +326,8 @@ compare_files() { # IMAGE
   done <files
   [ "$(find mnt -maxdepth 1 -name 'p*' | wc -l)" -eq "$n" ]
   "$IMGMOUNT" --info --json "$1" >info
-  cmp info mnt/info.json
+  # Who only looks cannot write.
+  diff <(grep -v '"read-only' info) <(grep -v '"read-only' mnt/info.json)
   "$IMGMOUNT" --unmount mnt
 }
 
