@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from .system import Failure, run
 
 MIB = 1 << 20
+LARGE = 1 << 18  # from here on a rate is told in bytes, below in requests
 # Beside the time that is asked for: opening, and closing with a flush.
 CLIENT_GRACE = 300
 
@@ -38,7 +39,7 @@ class Fio:
     align: int = 0  # of random offsets; 0: the block
 
     def _engine(self, target):
-        if target.startswith("nbd+unix:"):
+        if target.startswith(("nbd:", "nbd+unix:")):
             return ["--ioengine=nbd", f"--uri={target}", f"--iodepth={self.depth}"]
         engine = "psync" if self.depth == 1 else "libaio"
         return [f"--ioengine={engine}", f"--iodepth={self.depth}", "--direct=1",
@@ -73,7 +74,7 @@ class Fio:
             raise Failure(f"fio: error {job['error']}, {side['io_bytes']} bytes")
         # The time of a run that writes includes its flushes.
         spent = side["runtime"] / 1000
-        value = side["io_bytes"] / spent / 1e9 if self.block >= MIB else \
+        value = side["io_bytes"] / spent / 1e9 if self.block >= LARGE else \
             side["total_ios"] / spent
         return Sample(value, side["io_bytes"], done.cpu)
 

@@ -121,7 +121,8 @@ def _run(options):
     _check_ground(options, scale)
     ours = {"fuse": p.Contender(OURS, (options.imgmount,),
                                 p.imgmount_fuse(options.imgmount)),
-            "nbd": p.Contender(OURS, (options.imgmount,), p.imgmount_nbd(options.imgmount))}
+            "nbd": p.Contender(OURS, (options.imgmount,), p.imgmount_nbd(options.imgmount)),
+            "tcp": p.Contender(OURS, (options.imgmount,), p.imgmount_tcp(options.imgmount))}
     runner = Runner(Images(options.cache, scale), ours, options.rounds, options.seconds)
     runner.set_decoder(_helper("decode-ceiling.c", ["libdeflate", "libzstd"],
                                options.cache))

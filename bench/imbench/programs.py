@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
@@ -21,6 +22,7 @@ class Launch:
     target: str
     mountpoint: Optional[Path] = None
     socket: Optional[Path] = None
+    port: int = 0  # of loopback, in the socket's place
     wait: bool = True
 
 
@@ -73,6 +75,16 @@ def _nbd(argv, socket, export=""):
     return Launch(argv, f"nbd+unix:///{export}?socket={socket}", socket=socket)
 
 
+def _tcp(argv, directory):
+    """ARGV takes the options that a port and a file for the process's id come behind; the file
+    lies in DIRECTORY, by which processes are found."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [{"PORT": port, "PID-FILE": directory / "pid"}.get(word, word) for word in argv]
+    return Launch(words, f"nbd://127.0.0.1:{port}", port=port)
+
+
 def imgmount_fuse(program):
     def launch(order, directory):
         mountpoint = _mount_dir(directory)
@@ -89,6 +101,13 @@ def imgmount_nbd(program):
         mode = [] if order.writable else ["-r"]
         return _nbd([program, "--nbd", "-t", "-e", "16", *mode, "-k", socket, order.path],
                     socket)
+    return launch
+
+
+def imgmount_tcp(program):
+    def launch(order, directory):
+        return _tcp([program, "--nbd", "-t", "-e", "16", "-r", "-b", "127.0.0.1", "-p", "PORT",
+                     "--pid-file", "PID-FILE", order.path], directory)
     return launch
 
 
@@ -183,6 +202,16 @@ def _qemu_nbd(order, directory):
                  order.path], socket)
 
 
+def _nbdkit_tcp(order, directory):
+    return _tcp(["nbdkit", "-f", "-r", "-i", "127.0.0.1", "-p", "PORT", "-P", "PID-FILE",
+                 *_nbdkit_file(order)], directory)
+
+
+def _qemu_nbd_tcp(order, directory):
+    return _tcp(["qemu-nbd", "-t", "-e", "16", "-r", "-b", "127.0.0.1", "-p", "PORT",
+                 "--pid-file", "PID-FILE", "-f", order.format, order.path], directory)
+
+
 def _file_itself(order, _directory):
     return Launch([], str(order.path))
 
@@ -221,6 +250,8 @@ NBDKIT = Contender("nbdkit file", ("nbdkit",), _nbdkit)
 NBDKIT_MEMORY = Contender("nbdkit memory", ("nbdkit",), _nbdkit_memory,
                           reference=True, exact=False)
 QEMU_NBD = Contender("qemu-nbd", ("qemu-nbd",), _qemu_nbd)
+NBDKIT_TCP = Contender("nbdkit file", ("nbdkit",), _nbdkit_tcp)
+QEMU_NBD_TCP = Contender("qemu-nbd", ("qemu-nbd",), _qemu_nbd_tcp)
 LOOP = Contender("loop device", ("losetup",), _loop, reference=True)
 FILE_ITSELF = Contender("the raw file itself", (), _file_itself, reference=True)
 

@@ -158,7 +158,7 @@ class Runner:
         if not place.contender.exact or place.contender.reference or key in self._verified:
             return
         raw = self._images.path("raw")
-        if row.export == "nbd":
+        if row.export in ("nbd", "tcp"):
             run(["bash", "-c", 'set -o pipefail; nbdcopy "$1" - | cmp - "$2"', "bash",
                  server.target, raw])
         elif row.partition:

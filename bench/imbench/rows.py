@@ -122,7 +122,7 @@ def _nbd_rows(hot, size):
             ("raw", NBD_RAW, (Goal(1.5, "nbdkit file"), Goal(2, "qemu-nbd"))),
             ("qcow2", NBD_QCOW2, (Goal(2, "qemu-nbd"),))):
         title = "raw" if image == "raw" else "plain qcow2"
-        for depth in (1, 16, 32):
+        for depth in (1, 16, 32, 64):
             yield Row(f"nbd-{image}-rand-{depth}",
                       f"NBD, {title}, 4 KiB random, depth {depth}", "IOPS", image, others,
                       random_reads(depth=depth), export="nbd",
@@ -131,6 +131,16 @@ def _nbd_rows(hot, size):
         yield Row(f"nbd-{image}-seq", f"NBD, {title}, 1 MiB sequential, depth 8", "GB/s",
                   image, others, wide, export="nbd",
                   goals=(*seq_goals, Goal(1, "qemu-nbd")))
+        yield Row(f"nbd-{image}-seq-256k", f"NBD, {title}, 256 KiB sequential, depth 8", "GB/s",
+                  image, others, Fio("read", 256 * KIB, depth=8), export="nbd")
+        yield Row(f"nbd-{image}-rand-16x4", f"NBD, {title}, 4 KiB random, depth 16, "
+                  "4 connections", "IOPS", image, others,
+                  random_reads(depth=16, jobs=4), export="nbd")
+    for name, words, unit, client in (
+            ("rand-16", "4 KiB random, depth 16", "IOPS", random_reads(depth=16)),
+            ("seq", "1 MiB sequential, depth 8", "GB/s", wide)):
+        yield Row(f"tcp-raw-{name}", f"NBD by TCP, raw, {words}", unit, "raw",
+                  (p.NBDKIT_TCP, p.QEMU_NBD_TCP), client, export="tcp")
     for image, factor in (("zlib", 2), ("zstd", 1.3)):
         yield from _packed_rows("nbd", image, NBD_PACKED, factor, wide,
                                 random_reads(hot, depth=16))

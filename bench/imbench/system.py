@@ -152,10 +152,12 @@ def _processes_of(directory):
     return found
 
 
-def _is_listening(path):
-    with socket.socket(socket.AF_UNIX) as probe:
+def _is_listening(launch):
+    family, address = ((socket.AF_INET, ("127.0.0.1", launch.port)) if launch.port
+                       else (socket.AF_UNIX, str(launch.socket)))
+    with socket.socket(family) as probe:
         try:
-            probe.connect(str(path))
+            probe.connect(address)
             return True
         except OSError:
             return False
@@ -199,8 +201,8 @@ class Server:
             self._pids = _processes_of(self._directory)
 
     def _is_ready(self):
-        if self.launch.socket:
-            return _is_listening(self.launch.socket)
+        if self.launch.socket or self.launch.port:
+            return _is_listening(self.launch)
         try:
             # A regular file that is mounted over is there before, and empty.
             found = os.stat(self.target)
