@@ -37,6 +37,7 @@ test_nothing_to_say (void)
 {
   g_autofree char *name = own_name ();
   g_autoptr (ImBeacon) beacon = im_beacon_new (name, NULL);
+  g_assert_nonnull (beacon);
   g_autofree char *text = im_beacon_ask (name, getpid ());
   g_assert_cmpstr (text, ==, "");
 }
