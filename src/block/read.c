@@ -251,15 +251,17 @@ bool
 im_read_extent (ImBlock *block, const ImExtent *extent, uint8_t *to, GError **error)
 {
   ImExtent one = *extent; /* decryption cuts at it */
-  bool met_chunks = false;
   Batch batch = {.buf = to,
                  .base = extent->offset,
                  .extents = &one,
                  .n = 1,
-                 .pool = block->shared ? block->shared->pool : NULL,
                  .writable = block->writable};
-  return fill_zeros (&batch, error) && read_files (&batch, error) &&
-         read_chunks (block, &batch, &met_chunks, error);
+  if (extent->kind == IM_EXTENT_CHUNK) {
+    ImChunkRead read = chunk_read (&batch, extent);
+    return im_chunk_engine_read (block->shared->chunks, &read, 1, error);
+  }
+  batch.pool = block->shared ? block->shared->pool : NULL;
+  return fill_zeros (&batch, error) && read_files (&batch, error);
 }
 
 /* Says where on the disk the read came upon damage. */
