@@ -2,6 +2,7 @@
 # Running tests and keeping count, over several runners; sourced by the other scripts.
 
 passed=0 failed=0 skipped=0
+jobs=$(($(nproc) + 1)) # bats files at a time: they wait a lot
 remarks=() # "failed: NAME" and "skipped: NAME # REASON"
 
 # add_counts PASSED FAILED SKIPPED
@@ -53,12 +54,11 @@ bats_file() {
 }
 export -f bats_file
 
-# run_bats FILE...: prints TAP, one file more at a time than there are processors, since they
-# wait a lot; a file that bats cannot run is a failure.
+# run_bats FILE...: prints TAP, several files at a time; one that bats cannot run is a failure.
 run_bats() {
   local logs log bad not good
   logs=$(mktemp -d)
-  printf '%s\0' "$@" | xargs -0 -P "$(($(nproc) + 1))" -I FILE bash -c 'bats_file "$@"' _ FILE "$logs"
+  printf '%s\0' "$@" | xargs -0 -P "$jobs" -I FILE bash -c 'bats_file "$@"' _ FILE "$logs"
   for log in "$logs"/*.bats; do
     [[ -e $log ]] || continue
     bad=$(grep -cE '^not ok ' "$log")
