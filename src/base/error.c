@@ -3,9 +3,34 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
-G_DEFINE_QUARK (im - error - quark, im_error)
-G_DEFINE_QUARK (im - errno - quark, im_errno)
+/* What NAME is to GLib, kept in *QUARK.  Unlike GLib's macro for this it may be called by
+ * several threads at once, in C's terms too. */
+static GQuark
+quark_of (_Atomic (GQuark) *quark, const char *name)
+{
+  GQuark known = atomic_load_explicit (quark, memory_order_relaxed);
+  if (known == 0) {
+    known = g_quark_from_static_string (name);
+    atomic_store_explicit (quark, known, memory_order_relaxed);
+  }
+  return known;
+}
+
+GQuark
+im_error_quark (void)
+{
+  static _Atomic (GQuark) quark;
+  return quark_of (&quark, "im-error-quark");
+}
+
+GQuark
+im_errno_quark (void)
+{
+  static _Atomic (GQuark) quark;
+  return quark_of (&quark, "im-errno-quark");
+}
 
 void
 im_set_errno (GError **error, int errnum, const char *format, ...)
