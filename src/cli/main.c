@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Options → form → exit status. */
+#include "base/error.h"
 #include "base/log.h"
 #include "cli/forms.h"
 #include "cli/mount-options.h"
@@ -104,9 +105,19 @@ run (const ImOptions *options)
   return EXIT_FAILURE;
 }
 
+/* What GLib sets up at the first error of all, and what the domains are to it, is there
+ * before there are threads: it does so without a lock that sanitizers could see. */
+static void
+prepare_errors (void)
+{
+  g_error_free (g_error_new_literal (IM_ERROR, IM_ERROR_USAGE, ""));
+  g_error_free (g_error_new_literal (IM_ERRNO, EIO, ""));
+}
+
 int
 main (int argc, char **argv)
 {
+  prepare_errors ();
   setlocale (LC_ALL, "");
   g_autoptr (GError) error = NULL;
   g_autoptr (ImOptions) options = im_options_parse (argv[0], argc, argv, &error);
