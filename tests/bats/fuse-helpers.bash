@@ -36,7 +36,8 @@ serve() {
   SERVER=$!
   local i
   for ((i = 0; i < 500; i++)); do
-    ! is_mounted "${@: -1}" || return 0
+    # It is asked something: unmounted before it has begun, a server says that it failed.
+    ! is_mounted "${@: -1}" || { timeout 30 stat "${@: -1}" >/dev/null; return; }
     kill -0 "$SERVER" || return 1
     sleep 0.01
   done
