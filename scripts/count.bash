@@ -2,7 +2,6 @@
 # Running tests and keeping count, over several runners; sourced by the other scripts.
 
 passed=0 failed=0 skipped=0
-jobs=$(($(nproc) + 1)) # bats files at a time: they wait a lot
 remarks=() # "failed: NAME" and "skipped: NAME # REASON"
 
 # add_counts PASSED FAILED SKIPPED
@@ -54,11 +53,12 @@ bats_file() {
 }
 export -f bats_file
 
-# run_bats FILE...: prints TAP, several files at a time; one that bats cannot run is a failure.
+# run_bats FILE...: prints TAP, as many files at a time as there are processors; a file that
+# bats cannot run is a failure.
 run_bats() {
   local logs log bad not good
   logs=$(mktemp -d)
-  printf '%s\0' "$@" | xargs -0 -P "$jobs" -I FILE bash -c 'bats_file "$@"' _ FILE "$logs"
+  printf '%s\0' "$@" | xargs -0 -P "$(nproc)" -I FILE bash -c 'bats_file "$@"' _ FILE "$logs"
   for log in "$logs"/*.bats; do
     [[ -e $log ]] || continue
     bad=$(grep -cE '^not ok ' "$log")
