@@ -158,8 +158,9 @@ class Images:
         return self._directory
 
     def _build(self, key, path):
-        # Under its own name, for formats that write it into the image.
-        unfinished = self._directory / "unfinished"
+        # Under its own name, for formats that write it into the image; in a folder of its own,
+        # since making one image may begin with making another.
+        unfinished = self._directory / f"unfinished-{key}"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         print(f"making {path} …", file=sys.stderr, flush=True)
