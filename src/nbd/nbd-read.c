@@ -2,7 +2,7 @@
 /* Reads that the reader answers itself, because nothing in them can block:
  *
  *   small           copied behind its head into the batch
- *   large, in files sent from the page cache, zeros as holes (unix sockets)
+ *   large, in files sent from the page cache, zeros as holes (not by TLS)
  *   large           copied into a buffer of its own
  *
  * and whatever fails to be one of these goes to the pool. */

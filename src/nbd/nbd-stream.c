@@ -20,7 +20,7 @@ im_nbd_stream_init (ImNbdStream *stream, int fd)
   int domain = AF_UNSPEC, one = 1, size = SEND_BUFFER;
   socklen_t length = sizeof domain;
   getsockopt (fd, SOL_SOCKET, SO_DOMAIN, &domain, &length);
-  *stream = (ImNbdStream){.fd = fd, .can_send_files = domain == AF_UNIX};
+  *stream = (ImNbdStream){.fd = fd, .can_send_files = true};
   if (domain == AF_UNIX) {
     if (setsockopt (fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) != 0)
       setsockopt (fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
