@@ -5,17 +5,6 @@
 #include <glib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
-
-/* Buffers that all connections may keep for their next replies.  Each may keep one
- * besides. */
-#define SPARE_BUFFERS_MAX 8
-
-/* Bytes of larger buffers that all connections may keep. */
-#define SPARE_LARGE_MAX (64u << 20)
-
-/* Up to here a buffer is allocated as it is needed. */
-#define SMALL_BUFFER_MAX (64u << 10)
 
 /* Pieces of memory given to the kernel in one call. */
 #define IOV_MAX_SENT 64
@@ -39,7 +28,10 @@ void
 im_nbd_output_init (ImNbdOutput *output, ImNbdStream *stream, int wake_fd,
                     ImNbdBudget *budget)
 {
-  *output = (ImNbdOutput){.stream = stream, .wake_fd = wake_fd, .budget = budget};
+  *output = (ImNbdOutput){.stream = stream,
+                          .wake_fd = wake_fd,
+                          .budget = budget,
+                          .spares = {.kept = &budget->kept}};
   output->end = &output->first;
   pthread_mutex_init (&output->lock, NULL);
 }
@@ -58,95 +50,6 @@ release_locked (ImNbdOutput *output, size_t cost)
   atomic_fetch_sub_explicit (&output->budget->in_flight, cost, memory_order_relaxed);
 }
 
-/* Pieces and what is longer come from the system and go back to it at once: allocators
- * keep them otherwise, for each thread that had some. */
-ImNbdBuffer *
-im_nbd_buffer_new (size_t size)
-{
-  void *buffer;
-  int failure;
-  if (size >= IM_NBD_PIECE) {
-    buffer = mmap (NULL, sizeof (ImNbdBuffer) + size, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    failure = buffer == MAP_FAILED;
-  } else {
-    failure =
-        posix_memalign (&buffer, _Alignof(ImNbdBuffer), sizeof (ImNbdBuffer) + size);
-  }
-  if (failure)
-    return NULL;
-  ((ImNbdBuffer *)buffer)->size = size;
-  return buffer;
-}
-
-void
-im_nbd_buffer_free (ImNbdBuffer *buffer)
-{
-  if (buffer->size >= IM_NBD_PIECE)
-    munmap (buffer, sizeof *buffer + buffer->size);
-  else
-    free (buffer);
-}
-
-/* Keeps BUFFER, which is larger than a piece; false: too much is kept already. */
-static bool
-keep_large_locked (ImNbdOutput *output, ImNbdBuffer *buffer)
-{
-  atomic_size_t *spare = &output->budget->spare_large;
-  size_t before = atomic_fetch_add_explicit (spare, buffer->size, memory_order_relaxed);
-  if (before + buffer->size > SPARE_LARGE_MAX) {
-    atomic_fetch_sub_explicit (spare, buffer->size, memory_order_relaxed);
-    return false;
-  }
-  buffer->next = output->spare_large;
-  output->spare_large = buffer;
-  return true;
-}
-
-/* One of at least SIZE bytes, or NULL.  One that is too small has had its time. */
-static ImNbdBuffer *
-take_large_locked (ImNbdOutput *output, size_t size)
-{
-  ImNbdBuffer *buffer = output->spare_large;
-  if (!buffer)
-    return NULL;
-  output->spare_large = buffer->next;
-  atomic_fetch_sub_explicit (&output->budget->spare_large, buffer->size,
-                             memory_order_relaxed);
-  if (buffer->size >= size)
-    return buffer;
-  im_nbd_buffer_free (buffer);
-  return NULL;
-}
-
-static void
-recycle_buffer_locked (ImNbdOutput *output, ImNbdBuffer *buffer)
-{
-  if (!buffer || (buffer->size > IM_NBD_PIECE && keep_large_locked (output, buffer)))
-    return;
-  unsigned spare = atomic_load_explicit (&output->budget->spare, memory_order_relaxed);
-  if (buffer->size != IM_NBD_PIECE ||
-      (output->spare_buffers && spare >= SPARE_BUFFERS_MAX)) {
-    im_nbd_buffer_free (buffer);
-    return;
-  }
-  buffer->next = output->spare_buffers;
-  output->spare_buffers = buffer;
-  atomic_fetch_add_explicit (&output->budget->spare, 1, memory_order_relaxed);
-}
-
-/* A spare buffer, or NULL. */
-static ImNbdBuffer *
-take_spare_locked (ImNbdOutput *output)
-{
-  ImNbdBuffer *buffer = output->spare_buffers;
-  if (buffer) {
-    output->spare_buffers = buffer->next;
-    atomic_fetch_sub_explicit (&output->budget->spare, 1, memory_order_relaxed);
-  }
-  return buffer;
-}
-
 static size_t
 item_cost (const ImNbdItem *item)
 {
@@ -162,7 +65,7 @@ drop_first_locked (ImNbdOutput *output)
     output->end = &output->first;
   output->queued -= item->length;
   release_locked (output, item_cost (item));
-  recycle_buffer_locked (output, item->buffer);
+  im_nbd_spares_give (&output->spares, item->buffer);
   item->next = output->spare_items;
   output->spare_items = item;
 }
@@ -180,10 +83,7 @@ im_nbd_output_clear (ImNbdOutput *output)
     output->spare_items = item->next;
     g_free (item);
   }
-  for (ImNbdBuffer *buffer; (buffer = take_spare_locked (output));)
-    im_nbd_buffer_free (buffer);
-  for (ImNbdBuffer *buffer; (buffer = take_large_locked (output, 0));)
-    im_nbd_buffer_free (buffer);
+  im_nbd_spares_clear (&output->spares);
   pthread_mutex_destroy (&output->lock);
 }
 
@@ -205,14 +105,10 @@ ImNbdBuffer *
 im_nbd_output_buffer (ImNbdOutput *output, size_t size)
 {
   ImNbdBuffer *buffer = NULL;
-  if (size > SMALL_BUFFER_MAX && size <= IM_NBD_PIECE) {
-    size = IM_NBD_PIECE;
+  size = im_nbd_spares_size (size);
+  if (size >= IM_NBD_PIECE) {
     lock (output);
-    buffer = take_spare_locked (output);
-    unlock (output);
-  } else if (size > IM_NBD_PIECE) {
-    lock (output);
-    buffer = take_large_locked (output, size);
+    buffer = im_nbd_spares_take (&output->spares, size);
     unlock (output);
   }
   return buffer ? buffer : im_nbd_buffer_new (size);
@@ -222,7 +118,7 @@ void
 im_nbd_output_recycle (ImNbdOutput *output, ImNbdBuffer *buffer)
 {
   lock (output);
-  recycle_buffer_locked (output, buffer);
+  im_nbd_spares_give (&output->spares, buffer);
   unlock (output);
 }
 

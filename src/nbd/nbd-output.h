@@ -11,21 +11,11 @@
  *     workers ─┘            └──► appended at the end, under the lock              */
 #pragma once
 
+#include "nbd/nbd-buffer.h"
 #include "nbd/nbd-reply.h"
 #include "nbd/nbd-stream.h"
 #include <pthread.h>
 #include <stdatomic.h>
-
-/* Large replies leave in pieces of this size; batches of small ones fill less of it. */
-#define IM_NBD_PIECE (1u << 20)
-
-/* Memory for what is sent, recycled. */
-typedef struct ImNbdBuffer ImNbdBuffer;
-struct ImNbdBuffer {
-  ImNbdBuffer *next;
-  size_t size;
-  _Alignas(512) uint8_t data[]; /* as direct I/O of most devices wants it */
-};
 
 typedef struct ImNbdItem ImNbdItem;
 
@@ -56,9 +46,8 @@ struct ImNbdParked {
 
 /* What all connections of a server hold together. */
 typedef struct {
-  atomic_size_t in_flight;   /* bytes that they are charged */
-  atomic_uint spare;         /* buffers kept for the next reply */
-  atomic_size_t spare_large; /* bytes of the larger ones that are kept */
+  atomic_size_t in_flight; /* bytes that they are charged */
+  ImNbdKept kept;          /* besides */
 } ImNbdBudget;
 
 /* What a reader that sleeps is to be woken for. */
@@ -84,8 +73,7 @@ typedef struct {
   size_t charged; /* memory of the queue and of the work under way */
   ImNbdParked *parked;
   ImNbdItem *spare_items;
-  ImNbdBuffer *spare_buffers; /* of IM_NBD_PIECE */
-  ImNbdBuffer *spare_large;   /* larger ones */
+  ImNbdSpares spares;
 } ImNbdOutput;
 
 /* Budgets in bytes: what may be queued for one connection, what memory one connection and
@@ -99,10 +87,6 @@ typedef struct {
  * be before it goes on. */
 #define IM_NBD_QUEUE_HIGH (4u * IM_NBD_PIECE)
 #define IM_NBD_QUEUE_LOW  (1u * IM_NBD_PIECE)
-
-/* A buffer for SIZE bytes that are not set; NULL: there is no memory. */
-ImNbdBuffer *im_nbd_buffer_new (size_t size);
-void im_nbd_buffer_free (ImNbdBuffer *buffer);
 
 void im_nbd_output_init (ImNbdOutput *output, ImNbdStream *stream, int wake_fd,
                          ImNbdBudget *budget);
