@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from . import programs as p
+from .copies import imgmount_extract
 from .images import FULL, QUICK, Images
 from .report import as_json, markdown, markdown_row
 from .rounds import OURS, Runner, say
@@ -22,7 +23,7 @@ HERE = Path(__file__).resolve().parent.parent
 REAL_TIME = 10  # above nothing that matters; children inherit it
 NEEDED_SPACE = 22 << 30
 PEERS = ("qemu-nbd", "qemu-storage-daemon", "nbdkit", "nbdfuse", "qcowmount", "vmdkmount",
-         "ewfmount", "xmount", "fio", "nbdcopy")
+         "ewfmount", "xmount", "ewfexport", "mmcat", "fio", "nbdcopy")
 CLIENTS = ("fio", "nbdcopy", "qemu-img", "qemu-io", "cmp", "dd", "sfdisk", "mke2fs")
 
 
@@ -105,6 +106,15 @@ def _leave_on_signals():
         signal.signal(one, leave)
 
 
+def _ours(program):
+    """imgmount in each of the ways in which a row may want it."""
+    ways = {"fuse": p.imgmount_fuse(program), "nbd": p.imgmount_nbd(program),
+            "tcp": p.imgmount_tcp(program),
+            "extract": imgmount_extract(program, "none"),
+            "extract-digests": imgmount_extract(program, "md5,sha1,sha256")}
+    return {way: p.Contender(OURS, (program,), launch) for way, launch in ways.items()}
+
+
 def _run(options):
     scale = QUICK if options.quick else FULL
     if options.real_time:
@@ -119,11 +129,8 @@ def _run(options):
             print(f"{row.name:24} {row.title}; goal: {row.goal_text() or 'none'}")
         return
     _check_ground(options, scale)
-    ours = {"fuse": p.Contender(OURS, (options.imgmount,),
-                                p.imgmount_fuse(options.imgmount)),
-            "nbd": p.Contender(OURS, (options.imgmount,), p.imgmount_nbd(options.imgmount)),
-            "tcp": p.Contender(OURS, (options.imgmount,), p.imgmount_tcp(options.imgmount))}
-    runner = Runner(Images(options.cache, scale), ours, options.rounds, options.seconds)
+    runner = Runner(Images(options.cache, scale), _ours(options.imgmount), options.rounds,
+                    options.seconds)
     runner.set_decoder(_helper("decode-ceiling.c", ["libdeflate", "libzstd"],
                                options.cache))
     facts = _facts(options)

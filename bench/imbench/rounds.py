@@ -5,8 +5,10 @@ import dataclasses
 import os
 import statistics
 import sys
+import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from . import rows as r
 from .clients import Decoder, Fio, Sample, first_file_read, first_nbd_read
@@ -77,7 +79,8 @@ class Runner:
         """The row's entries, imgmount first."""
         say(f"{row.name}: {row.title}")
         measure = {r.READ: self._run_read, r.WRITE: self._run_write,
-                   r.START: self._run_start, r.MEMORY: self._run_memory}[row.kind]
+                   r.START: self._run_start, r.MEMORY: self._run_memory,
+                   r.COPY: self._run_copy}[row.kind]
         places = self._places(row)
         if row.kind != r.START:
             for image in {place.image for place in places}:
@@ -280,6 +283,30 @@ class Runner:
                 raise Failure("the first bytes are wrong")
             times.append(seconds * 1000)
         return Sample(statistics.median(times))
+
+    # Commands that copy out of the image.
+
+    def _run_copy(self, row, places):
+        for _ in range(self._rounds):
+            for place in places:
+                sample = self._sample(place, 0, lambda _, at=place: self._copy(row, at))
+                place.entry.samples.append(sample)
+
+    def _copy(self, row, place):
+        """One copy, into the images' own file system; the first of each is compared."""
+        order = self._order(row, place.image)
+        offset, size = order.partition or (0, order.size)
+        with tempfile.TemporaryDirectory(dir=self._images.scratch) as directory:
+            launch = place.contender.launch(order, Path(directory))
+            done = run(launch.argv)
+            key = (place.entry.name, row.name)
+            if key not in self._verified:
+                if os.stat(launch.target).st_size != size:
+                    raise Failure(f"the copy is not of {size} bytes")
+                run(["cmp", "-n", size, "-i", f"{offset}:0", self._images.path("raw"),
+                     launch.target])
+                self._verified[key] = True
+        return Sample(size / done.seconds / 1e9, size, done.cpu)
 
     # What a server holds after all was read.
 

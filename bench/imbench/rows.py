@@ -4,6 +4,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 
+from . import copies as c
 from . import programs as p
 from .clients import MIB, Dd, Fio, Nbdcopy
 
@@ -14,6 +15,7 @@ READ = "read"  # a client on a server that stays up through all rounds
 WRITE = "write"  # a client that writes to a copy of an image
 START = "start"  # from the command to the first bytes, many times
 MEMORY = "memory"  # what the server holds after everything was read
+COPY = "copy"  # no server: a command that copies out of the image into a file
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,13 @@ def _nbd_rows(hot, size):
                   "4 connections", "IOPS", image, others,
                   random_reads(depth=16, jobs=4), export="nbd")
     for name, words, unit, client in (
+            ("rand-1", "4 KiB random, depth 1", "IOPS", random_reads()),
             ("rand-16", "4 KiB random, depth 16", "IOPS", random_reads(depth=16)),
+            ("rand-64", "4 KiB random, depth 64", "IOPS", random_reads(depth=64)),
+            ("rand-16x4", "4 KiB random, depth 16, 4 connections", "IOPS",
+             random_reads(depth=16, jobs=4)),
+            ("seq-256k", "256 KiB sequential, depth 8", "GB/s",
+             Fio("read", 256 * KIB, depth=8)),
             ("seq", "1 MiB sequential, depth 8", "GB/s", wide)):
         yield Row(f"tcp-raw-{name}", f"NBD by TCP, raw, {words}", unit, "raw",
                   (p.NBDKIT_TCP, p.QEMU_NBD_TCP), client, export="tcp")
@@ -207,6 +215,21 @@ def _flush_rows(export, image, others, shape, title, client):
                   goals=tuple(goals), fresh=bool(client.amount), beside=beside)
 
 
+def _copy_rows():
+    """--extract.  Without digests, as the others make none, and with all three."""
+    for image, title, others in (
+            ("raw", "raw", (c.DD, c.CONVERT)), ("qcow2", "plain qcow2", (c.CONVERT,)),
+            ("zlib", "zlib qcow2", (c.CONVERT,)), ("zstd", "zstd qcow2", (c.CONVERT,)),
+            ("vmdk", "streamOptimized VMDK", (c.CONVERT,)), ("e01", "E01", (c.EWFEXPORT,))):
+        yield Row(f"extract-{image}", f"--extract disk, {title}, no digests", "GB/s", image,
+                  others, export="extract", kind=COPY, goals=(Goal(1, "best"),))
+    yield Row("extract-p1", "--extract p1, raw, no digests", "GB/s", "raw",
+              (c.DD, c.CONVERT, c.MMCAT), export="extract", kind=COPY, partition=True,
+              goals=(Goal(1, "best"),))
+    yield Row("extract-digests", "--extract disk, raw, three digests", "GB/s", "raw",
+              (c.DD, c.CONVERT), export="extract-digests", kind=COPY)
+
+
 def _other_rows():
     for image in ("sparse-1G", "sparse-1T"):
         title = "qcow2 of " + ("1 GiB" if image.endswith("G") else "1 TiB")
@@ -226,4 +249,4 @@ def all_rows(scale, null, ground):
     """NULL is the contender that stands for a FUSE server without work, GROUND the
     directory of the images."""
     return [*_fuse_rows(null, scale.hot, ground), *_nbd_rows(scale.hot, scale.disk),
-            *_write_rows(scale), *_other_rows()]
+            *_write_rows(scale), *_copy_rows(), *_other_rows()]
