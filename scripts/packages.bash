@@ -11,7 +11,7 @@ packages_quickstart=(fdisk e2fsprogs)
 packages_test=(
   bats clang-format qemu-utils qemu-system-common nbdkit libnbd-bin python3 python3-libnbd python3-jsonschema nbd-client gnutls-bin
   fio fdisk gdisk parted kpartx sleuthkit e2fsprogs dosfstools socat strace jq attr
-  cryptsetup-bin util-linux xz-utils mandoc shellcheck git
+  cryptsetup-bin dmsetup util-linux xz-utils mandoc shellcheck git
   qemu-system-x86 busybox-static cpio kmod tcpdump tshark
 )
 packages_ci=(clang clang-tidy libclang-rt-14-dev llvm)

@@ -36,7 +36,7 @@ stop() {
   local server
   server=$(cat pid)
   kill "$server"
-  timeout 20 tail --pid="$server" -f /dev/null
+  timeout 20 tail -s 0.02 --pid="$server" -f /dev/null
   [ ! -e pid ]
 }
 

@@ -61,7 +61,7 @@ stop() {
   local server=$SERVER
   [[ $WHERE == */s ]] || umount mnt
   [[ $WHERE != */s ]] || kill "$server"
-  timeout 20 tail --pid="$server" -f /dev/null
+  timeout 20 tail -s 0.02 --pid="$server" -f /dev/null
   SERVER=
   wait "$server"
 }

@@ -81,7 +81,7 @@ make_partitioned() { # FILE
 
 # Waits at most thirty seconds for process $1, a child, and gives its status
 ended() {
-  timeout 30 tail --pid="$1" -f /dev/null
+  timeout 30 tail -s 0.02 --pid="$1" -f /dev/null
   wait "$1"
 }
 

@@ -43,7 +43,7 @@ as_root() {
     imgmount --status | grep "^$PWD/m .*rw .*disk.img$"
     pid=$(imgmount --status --json | sed -n "s/.*\"pid\" : \([0-9]*\).*/\1/p")
     umount m
-    timeout 30 tail --pid="$pid" -f /dev/null
+    timeout 30 tail -s 0.02 --pid="$pid" -f /dev/null
     mount -t fuse "imgmount#disk.img" m -o rw,partition=2
     test "$(stat -c %s m/disk)" = 1049088
     imgmount --unmount m
@@ -225,7 +225,7 @@ as_root() {
   run ended "$SERVER"
   SERVER=
   "$IMGMOUNT" --unmount "$D"
-  timeout 30 tail --pid="$inner" -f /dev/null
+  timeout 30 tail -s 0.02 --pid="$inner" -f /dev/null
   run ! grep -F " $D" /proc/self/mountinfo
 }
 

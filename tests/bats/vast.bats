@@ -24,7 +24,7 @@ teardown() {
   local pid=''
   # The server takes the file away as it ends.
   [ ! -s "${SHM:-/nonexistent}/pid" ] || pid=$(<"$SHM/pid")
-  [ -z "$pid" ] || { kill "$pid" && timeout 20 tail --pid="$pid" -f /dev/null; } || true
+  [ -z "$pid" ] || { kill "$pid" && timeout 20 tail -s 0.02 --pid="$pid" -f /dev/null; } || true
   mountpoint -q "$BATS_TEST_TMPDIR/mnt" && "$IMGMOUNT" --unmount "$BATS_TEST_TMPDIR/mnt"
   [ -z "${SHM:-}" ] || rm -rf "$SHM"
 }

@@ -27,7 +27,7 @@ setup_file() {
   imgmount=$(realpath "${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}")
   make_images
   "$BATS_TEST_DIRNAME/run" --cpus 2 --timeout 900 --disk disk.ext4 --module ext4 \
-    --program "$imgmount" --program nbdinfo "$BATS_TEST_DIRNAME/nbd-device.sh" >listing
+    --module dm_mod --program "$imgmount" --program nbdinfo --program dmsetup "$BATS_TEST_DIRNAME/nbd-device.sh" >listing
   [[ $(tail -n 1 listing) == '=== end' ]] || { cat listing >&2; return 1; }
 }
 
@@ -185,6 +185,14 @@ END
 @test "nbd device: neither is what another namespace has mounted" {
   expect_both claimed <<'END'
 imgmount: /dev/nbd1: a program, or a mount in another namespace, has claimed it
+imgmount: hint: --force takes it away all the same
+status 1
+END
+}
+
+@test "nbd device: neither is what the device mapper builds upon" {
+  expect_both holder <<'END'
+imgmount: /dev/nbd1: /dev/nbd1p2 is part of /dev/dm-0
 imgmount: hint: --force takes it away all the same
 status 1
 END

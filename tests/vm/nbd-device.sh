@@ -115,6 +115,13 @@ writing() {
   st imgmount --nbd $way -d /dev/nbd1
   kill $(pidof sleep)
   wait $! 2>/dev/null
+  section "holder-$name"
+  dmsetup create --noudevsync above --table '0 8192 linear /dev/nbd1p2 0'
+  st imgmount --nbd $way -d /dev/nbd1
+  dd if=/dev/urandom of=/tmp/noise bs=64k count=4 2>/dev/null
+  dd if=/tmp/noise of=/dev/dm-0 bs=64k seek=3 conv=fsync 2>/dev/null
+  dmsetup remove --noudevsync above
+  dd if=/dev/nbd1p2 bs=64k skip=3 count=4 2>/dev/null | cmp - /tmp/noise
   section "detach-$name"
   st imgmount --nbd $way -d /dev/nbd1
   free 1
