@@ -71,11 +71,13 @@ static void
 open_block (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi)
 {
   bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
+  bool direct = writes || (fi->flags & O_DIRECT) != 0;
   ImFuseServer *server = im_fuse_server_of (req);
-  if (im_fuse_passthrough_reply_open (server->passthrough, req, server->session,
-                                      node->block->block, HANDLE_PASSED_THROUGH))
+  if (im_fuse_passthrough_reply_open (
+          server->passthrough, req, server->session, node->block->block,
+          direct ? HANDLE_DIRECT : HANDLE_PASSED_THROUGH, direct))
     return;
-  if (writes || (fi->flags & O_DIRECT)) {
+  if (direct) {
     reply_open (req, HANDLE_DIRECT,
                 FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH);
     return;

@@ -81,10 +81,12 @@ im_libfuse_passthrough_open (fuse_req_t req, struct fuse_session *session, int f
 }
 
 int
-im_libfuse_passthrough_reply (fuse_req_t req, uint64_t handle, int32_t backing)
+im_libfuse_passthrough_reply (fuse_req_t req, uint64_t handle, int32_t backing,
+                              bool direct)
 {
   struct fuse_open_out out = {.fh = handle,
-                              .open_flags = OPEN_PASSTHROUGH | FOPEN_NOFLUSH,
+                              .open_flags = OPEN_PASSTHROUGH | FOPEN_NOFLUSH |
+                                            (direct ? FOPEN_DIRECT_IO : 0),
                               .padding = (uint32_t)backing /* backing_id */};
   return fuse_reply_buf (req, (const char *)&out, sizeof out);
 }

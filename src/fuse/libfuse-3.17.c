@@ -44,8 +44,10 @@ im_libfuse_passthrough_open (fuse_req_t req, struct fuse_session *session, int f
 }
 
 int
-im_libfuse_passthrough_reply (fuse_req_t req, uint64_t handle, int32_t backing)
+im_libfuse_passthrough_reply (fuse_req_t req, uint64_t handle, int32_t backing,
+                              bool direct)
 {
-  struct fuse_file_info fi = {.fh = handle, .noflush = 1, .backing_id = backing};
+  struct fuse_file_info fi = {
+      .fh = handle, .noflush = 1, .direct_io = direct, .backing_id = backing};
   return fuse_reply_open (req, &fi);
 }

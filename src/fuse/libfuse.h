@@ -37,5 +37,8 @@ void im_libfuse_passthrough_amend (ImLibfusePassthrough *passthrough,
  * number it has for that, or 0 and errno. */
 int32_t im_libfuse_passthrough_open (fuse_req_t req, struct fuse_session *session,
                                      int fd);
-/* Answers an open: the kernel reads BACKING, and remembers HANDLE. */
-int im_libfuse_passthrough_reply (fuse_req_t req, uint64_t handle, int32_t backing);
+/* Answers an open: the kernel reads BACKING, and remembers HANDLE.  DIRECT: it asks us
+ * for each read of this handle all the same, and only knows that the file is BACKING's.
+ */
+int im_libfuse_passthrough_reply (fuse_req_t req, uint64_t handle, int32_t backing,
+                                  bool direct);

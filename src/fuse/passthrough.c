@@ -152,7 +152,7 @@ give_file_locked (ImFusePassthrough *passthrough, fuse_req_t req,
 bool
 im_fuse_passthrough_reply_open (ImFusePassthrough *passthrough, fuse_req_t req,
                                 struct fuse_session *session, const ImBlock *block,
-                                uint64_t handle)
+                                uint64_t handle, bool direct)
 {
   if (!passthrough || block != passthrough->block)
     return false;
@@ -162,6 +162,6 @@ im_fuse_passthrough_reply_open (ImFusePassthrough *passthrough, fuse_req_t req,
   int32_t id = passthrough->id;
   pthread_mutex_unlock (&passthrough->lock);
   if (id != 0)
-    im_libfuse_passthrough_reply (req, handle, id);
+    im_libfuse_passthrough_reply (req, handle, id, direct);
   return id != 0;
 }

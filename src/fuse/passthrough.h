@@ -33,8 +33,9 @@ void im_fuse_passthrough_amend (ImFusePassthrough *passthrough, const struct iov
 void im_fuse_passthrough_start (ImFusePassthrough *passthrough);
 
 /* Answers REQ, an open of BLOCK's node: the kernel reads it from now on, and remembers
- * HANDLE.  False: it is ours to answer and to serve.  PASSTHROUGH may be NULL.  Any
- * thread. */
+ * HANDLE.  DIRECT: the open is O_DIRECT, and each read comes to us: the kernel itself
+ * would go past the image's pages to the device, however hot they are.  False: the open
+ * is ours to answer.  PASSTHROUGH may be NULL.  Any thread. */
 bool im_fuse_passthrough_reply_open (ImFusePassthrough *passthrough, fuse_req_t req,
                                      struct fuse_session *session, const ImBlock *block,
-                                     uint64_t handle);
+                                     uint64_t handle, bool direct);
