@@ -26,8 +26,9 @@ struct Chunk {
   uint64_t file; /* its id: the key, with at */
   uint64_t at;
   ChunkState state;
-  unsigned pins;        /* users; while there are any it is not freed */
-  bool listed;          /* in the shard's table */
+  unsigned pins; /* users; while there are any it is not freed */
+  bool listed;   /* in the shard's table */
+  bool ahead;    /* decoded ahead of a sequential reader, who has not used it yet */
   Chunk *newer, *older; /* among the shard's chunks, by last use */
   uint32_t size;
   uint8_t *bytes; /* const once READY */
@@ -94,6 +95,31 @@ link_as_newest (Shard *shard, Chunk *chunk)
   shard->newest = chunk;
 }
 
+static void
+link_as_oldest (Shard *shard, Chunk *chunk)
+{
+  chunk->newer = shard->oldest;
+  *(shard->oldest ? &shard->oldest->older : &shard->newest) = chunk;
+  shard->oldest = chunk;
+}
+
+/* CHUNK serves READ.  What a sequential reader has had whole it will not want again: that
+ * is the next to go, so that a long read neither drives out all else nor decodes into
+ * memory that the processor has long forgotten. */
+static void
+note_use_locked (Shard *shard, Chunk *chunk, const ImChunkRead *read)
+{
+  bool passed = chunk->ahead && read->length == chunk->size;
+  chunk->ahead = false;
+  if (!chunk->listed || (!passed && shard->newest == chunk))
+    return;
+  unlink_from_order (shard, chunk);
+  if (passed)
+    link_as_oldest (shard, chunk);
+  else
+    link_as_newest (shard, chunk);
+}
+
 /* Drops CHUNK from the table; it is freed here, or by the last who has it pinned. */
 static void
 drop_locked (ImChunkEngine *engine, Shard *shard, Chunk *chunk)
@@ -131,6 +157,12 @@ ImPool *
 im_chunk_engine_pool (ImChunkEngine *engine)
 {
   return engine->pool;
+}
+
+uint64_t
+im_chunk_engine_budget (const ImChunkEngine *engine)
+{
+  return engine->budget;
 }
 
 static Shard *
@@ -274,10 +306,11 @@ await_locked (ImChunkEngine *engine, Shard *shard, Chunk *chunk)
   return false;
 }
 
-/* The chunk of REF, decoded and pinned. */
+/* The chunk that READ wants, decoded and pinned. */
 static Chunk *
-acquire (ImChunkEngine *engine, Shard *shard, const ImChunkRef *ref, GError **error)
+acquire (ImChunkEngine *engine, Shard *shard, const ImChunkRead *read, GError **error)
 {
+  const ImChunkRef *ref = &read->chunk;
   const Chunk key = {.file = im_file_id (ref->file), .at = ref->at};
   for (;;) {
     pthread_mutex_lock (&shard->mutex);
@@ -289,10 +322,8 @@ acquire (ImChunkEngine *engine, Shard *shard, const ImChunkRef *ref, GError **er
     }
     chunk->pins++;
     bool ready = await_locked (engine, shard, chunk);
-    if (ready && chunk->listed && shard->newest != chunk) {
-      unlink_from_order (shard, chunk);
-      link_as_newest (shard, chunk);
-    }
+    if (ready)
+      note_use_locked (shard, chunk, read);
     pthread_mutex_unlock (&shard->mutex);
     if (ready)
       return chunk;
@@ -320,7 +351,7 @@ read_one (ImChunkEngine *engine, const ImChunkRead *read, GError **error)
 {
   const Chunk key = {.file = im_file_id (read->chunk.file), .at = read->chunk.at};
   Shard *shard = shard_of (engine, &key);
-  Chunk *chunk = acquire (engine, shard, &read->chunk, error);
+  Chunk *chunk = acquire (engine, shard, read, error);
   if (!chunk)
     return false;
   bool ok = copy_out (chunk, read, error);
@@ -337,8 +368,10 @@ im_chunk_engine_read_cached (ImChunkEngine *engine, const ImChunkRead *read)
   Chunk *chunk = g_hash_table_lookup (shard->chunks, &key);
   if (chunk && chunk->state != CHUNK_READY)
     chunk = NULL;
-  if (chunk)
+  if (chunk) {
     chunk->pins++;
+    note_use_locked (shard, chunk, read);
+  }
   pthread_mutex_unlock (&shard->mutex);
   if (!chunk)
     return false;
@@ -390,6 +423,8 @@ im_chunk_engine_prefetch (ImChunkEngine *engine, const ImChunkRef *ref)
   pthread_mutex_lock (&shard->mutex);
   Chunk *chunk =
       g_hash_table_lookup (shard->chunks, &key) ? NULL : claim_locked (shard, ref);
+  if (chunk)
+    chunk->ahead = true;
   pthread_mutex_unlock (&shard->mutex);
   if (chunk && fulfil (engine, shard, chunk, ref, NULL))
     unpin (engine, shard, chunk);

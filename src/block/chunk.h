@@ -35,6 +35,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImChunkEngine, im_chunk_engine_free)
 
 ImPool *im_chunk_engine_pool (ImChunkEngine *engine);
 
+/* How many bytes of decoded chunks it keeps at most. */
+uint64_t im_chunk_engine_budget (const ImChunkEngine *engine);
+
 /* Fills all N reads; fails with the first error found.  Any thread. */
 bool im_chunk_engine_read (ImChunkEngine *engine, const ImChunkRead *reads, size_t n,
                            GError **error);

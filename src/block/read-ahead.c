@@ -10,8 +10,8 @@ enum {
   /* A stream that reads on near its end is sequential still: requests of several
    * kernel threads arrive a little out of order. */
   SLACK = 2 << 20,
-  WINDOW = 4 << 20, /* bytes decoded ahead of a stream */
-  PIECE = 256 << 10 /* bytes that one task decodes */
+  WINDOW = 8 << 20, /* bytes decoded ahead of a stream, of a large cache */
+  PIECE = 128 << 10 /* bytes that one task decodes */
 };
 
 /* One sequential reader; next == 0: free. */
@@ -100,7 +100,7 @@ find_stream (ImReadAhead *read_ahead, uint64_t offset, bool *ret_known)
 /* Notes the read and returns what to decode now: [*ret_from, the result). */
 static uint64_t
 plan (ImReadAhead *read_ahead, uint64_t offset, uint64_t end, uint64_t size,
-      uint64_t *ret_from)
+      uint64_t window, uint64_t *ret_from)
 {
   bool known;
   pthread_mutex_lock (&read_ahead->mutex);
@@ -112,7 +112,7 @@ plan (ImReadAhead *read_ahead, uint64_t offset, uint64_t end, uint64_t size,
   } else if (end > stream->next) {
     stream->next = end;
     from = im_max (stream->ahead, end);
-    to = im_min (end + WINDOW, size);
+    to = im_min (end + window, size);
     /* Only when a good part of the window is free, so that tasks are of a useful size. */
     if (to < size && to < from + PIECE)
       to = from;
@@ -126,12 +126,15 @@ plan (ImReadAhead *read_ahead, uint64_t offset, uint64_t end, uint64_t size,
 void
 im_read_ahead_note (ImBlock *block, uint64_t offset, uint64_t length)
 {
-  ImPool *pool = im_chunk_engine_pool (block->shared->chunks);
-  if (!pool)
+  ImChunkEngine *chunks = block->shared->chunks;
+  ImPool *pool = im_chunk_engine_pool (chunks);
+  /* No more than will still be there when the reader comes to it. */
+  uint64_t window = im_min (WINDOW, im_chunk_engine_budget (chunks) / STREAMS);
+  if (!pool || window < PIECE)
     return;
   uint64_t from;
   uint64_t to =
-      plan (get_read_ahead (block), offset, offset + length, block->size, &from);
+      plan (get_read_ahead (block), offset, offset + length, block->size, window, &from);
   while (from < to) {
     Prefetch *prefetch = g_new (Prefetch, 1);
     *prefetch = (Prefetch){.task.run = prefetch_run,

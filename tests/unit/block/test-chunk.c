@@ -125,6 +125,30 @@ test_cached_chunks_are_not_decoded_again (void)
   g_assert_true (im_chunk_engine_read_cached (engine, &read));
 }
 
+/* What is used again and again stays while somebody reads everything once. */
+static void
+test_a_long_read_leaves_the_rest_cached (void)
+{
+  enum { HOT = 8 };
+  g_autofree uint8_t *stored = g_malloc0 (CHUNKS * STORED);
+  g_autoptr (ImFile) file = fixture_file (stored, CHUNKS * STORED);
+  g_autoptr (ImChunkEngine) engine = im_chunk_engine_new (CHUNKS / 4 * PLAIN, NULL);
+  uint8_t buf[PLAIN];
+  for (unsigned i = 0; i < HOT; i++) {
+    ImChunkRead part = {.chunk = chunk_ref (file, i), .length = 100, .buf = buf};
+    g_assert_true (im_chunk_engine_read (engine, &part, 1, NULL));
+  }
+  for (unsigned i = HOT; i < CHUNKS; i++) {
+    ImChunkRead whole = {.chunk = chunk_ref (file, i), .length = PLAIN, .buf = buf};
+    im_chunk_engine_prefetch (engine, &whole.chunk);
+    g_assert_true (im_chunk_engine_read (engine, &whole, 1, NULL));
+  }
+  for (unsigned i = 0; i < HOT; i++) {
+    ImChunkRead part = {.chunk = chunk_ref (file, i), .length = 100, .buf = buf};
+    g_assert_true (im_chunk_engine_read_cached (engine, &part));
+  }
+}
+
 static void
 test_failure_is_not_cached (void)
 {
@@ -179,6 +203,8 @@ main (int argc, char **argv)
   g_test_add_func ("/block/chunk/many-readers-of-a-small-cache", test_many_readers);
   g_test_add_func ("/block/chunk/cached-chunks-are-not-decoded-again",
                    test_cached_chunks_are_not_decoded_again);
+  g_test_add_func ("/block/chunk/a-long-read-leaves-the-rest-cached",
+                   test_a_long_read_leaves_the_rest_cached);
   g_test_add_func ("/block/chunk/failure-is-not-cached", test_failure_is_not_cached);
   g_test_add_func ("/block/chunk/past-the-end-is-corrupt",
                    test_chunk_past_the_end_is_corrupt);
