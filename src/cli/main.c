@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/forms.h"
+#include "cli/help.h"
 #include "cli/mount-options.h"
 #include "config.h"
 #include "formats/format.h"
@@ -38,7 +39,7 @@ im_form_say_read_only (const ImImage *image)
 static int
 print_help (void)
 {
-  g_autofree char *text = im_options_help ();
+  g_autofree char *text = im_help_text ();
   return fputs (text, stdout) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

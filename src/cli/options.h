@@ -100,5 +100,3 @@ bool im_options_check (const ImOptions *options, GError **error);
 void im_options_free (ImOptions *options);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImOptions, im_options_free)
 
-/* The text of --help; caller frees. */
-char *im_options_help (void);

@@ -100,8 +100,9 @@ rig_fill (uint8_t *bytes, size_t len, GRand *rand)
   /* Compressible, so that compressed clusters are. */
   uint32_t value = g_rand_int (rand);
 
-  for (size_t i = 0; i < len; i++)
-    bytes[i] = (uint8_t)(value >> (i / 64 % 4 * 8)) ^ (uint8_t)(i / 256);
+  for (size_t i = 0; i < len; i += 64)
+    memset (bytes + i, (uint8_t)(value >> (i / 64 % 4 * 8)) ^ (uint8_t)(i / 256),
+            im_min (64, len - i));
 }
 
 static void
@@ -340,7 +341,9 @@ rig_compare (Rig *rig)
 
   im_block_pread (rig->block, bytes, rig->shape.size, 0, &error);
   g_assert_no_error (error);
-  for (uint64_t i = 0; i < rig->shape.size; i++)
+  /* Sanitizers make each look at a byte of it dear. */
+  bool same = memcmp (bytes, rig->expected, rig->shape.size) == 0;
+  for (uint64_t i = 0; !same && i < rig->shape.size; i++)
     if (bytes[i] != rig->expected[i])
       g_error ("byte %" G_GUINT64_FORMAT " is 0x%02x, not 0x%02x", i, bytes[i],
                rig->expected[i]);
