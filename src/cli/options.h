@@ -99,4 +99,3 @@ ImOptions *im_options_parse (const char *program, int argc, char **argv, GError 
 bool im_options_check (const ImOptions *options, GError **error);
 void im_options_free (ImOptions *options);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImOptions, im_options_free)
-

@@ -194,8 +194,6 @@ qcow2_table_refuses (const Qcow2Table *t, uint64_t i)
 
 /* qcow2-commit.c */
 extern const ImCommitOps qcow2_commit_ops;
-/* Gives back what quarantine lets go; ALL: no reader is left. */
-void qcow2_release (Qcow2Image *image, bool all);
 
 /* The [FROM, FROM + LEN) bytes of a cluster of metadata have changed. */
 void qcow2_dirty_locked (Qcow2Dirty *state, GPtrArray *list, void *owner, size_t from,
@@ -205,6 +203,9 @@ qcow2_bit_set (uint64_t *bits, uint64_t n)
 {
   bits[n / 64] |= UINT64_C (1) << n % 64;
 }
+
+/* qcow2-release.c: gives back what quarantine lets go; ALL: no reader is left. */
+void qcow2_release (Qcow2Image *image, bool all);
 
 /* qcow2-refcount.c */
 
