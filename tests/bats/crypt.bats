@@ -55,8 +55,8 @@ qemu_opts() { # IMAGE KIND
   esac
 }
 
-# IMAGE of KIND with SIZE.  It takes qemu-img seconds to measure how fast PBKDF2 is, and on
-# a busy machine it may fail, so that each is made once and kept.
+# IMAGE of KIND with SIZE.  To measure how fast PBKDF2 is may fail on a busy machine, and takes
+# qemu-img seconds where tests/preload was not built, so that each is made once and kept.
 make() { # IMAGE KIND SIZE [OPTIONS]
   local round kept
   kept=$BATS_FILE_TMPDIR/$(md5sum <<<"${*:2} ${SECRET[*]}" | cut -c 1-32)
@@ -73,7 +73,8 @@ make() { # IMAGE KIND SIZE [OPTIONS]
 }
 
 make_once() {
-  local options=${4:+,$4}
+  local options=${4:+,$4} LD_PRELOAD=${IMGMOUNT%/src/cli/imgmount}/tests/preload/fast-cpu.so
+  [[ ! -e $LD_PRELOAD ]] || export LD_PRELOAD
   rm -f "$1"
   case $2 in
     raw) qemu-img create -q -u "${SECRET[@]}" -f luks -o "key-secret=s,iter-time=10$options" "$1" "$3" ;;
