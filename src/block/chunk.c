@@ -11,6 +11,7 @@
 #include "block/chunk.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "block/chunk-memory.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -29,7 +30,8 @@ struct Chunk {
   unsigned pins; /* users; while there are any it is not freed */
   bool listed;   /* in the shard's table */
   bool ahead;    /* decoded ahead of a sequential reader, who has not used it yet */
-  Chunk *newer, *older; /* among the shard's chunks, by last use */
+  bool used;     /* again, since it last came to be the oldest */
+  Chunk *newer, *older; /* among the shard's chunks */
   uint32_t size;
   uint8_t *bytes; /* const once READY */
 };
@@ -46,6 +48,7 @@ struct ImChunkEngine {
   ImPool *pool;
   uint64_t budget;
   atomic_ullong used; /* bytes of all decoded chunks */
+  ImChunkMemory memory;
 };
 
 static guint
@@ -70,6 +73,7 @@ im_chunk_engine_new (uint64_t budget, ImPool *pool)
   ImChunkEngine *engine = g_new0 (ImChunkEngine, 1);
   engine->pool = pool;
   engine->budget = budget;
+  im_chunk_memory_init (&engine->memory);
   for (unsigned i = 0; i < SHARDS; i++) {
     Shard *shard = &engine->shards[i];
     pthread_mutex_init (&shard->mutex, NULL);
@@ -111,13 +115,11 @@ note_use_locked (Shard *shard, Chunk *chunk, const ImChunkRead *read)
 {
   bool passed = chunk->ahead && read->length == chunk->size;
   chunk->ahead = false;
-  if (!chunk->listed || (!passed && shard->newest == chunk))
+  chunk->used = !passed;
+  if (!passed || !chunk->listed)
     return;
   unlink_from_order (shard, chunk);
-  if (passed)
-    link_as_oldest (shard, chunk);
-  else
-    link_as_newest (shard, chunk);
+  link_as_oldest (shard, chunk);
 }
 
 /* Drops CHUNK from the table; it is freed here, or by the last who has it pinned. */
@@ -133,7 +135,7 @@ drop_locked (ImChunkEngine *engine, Shard *shard, Chunk *chunk)
     return;
   if (chunk->bytes)
     atomic_fetch_sub (&engine->used, chunk->size);
-  g_free (chunk->bytes);
+  im_chunk_memory_give (&engine->memory, chunk->bytes, chunk->size);
   g_free (chunk);
 }
 
@@ -150,6 +152,7 @@ im_chunk_engine_free (ImChunkEngine *engine)
     pthread_cond_destroy (&shard->decoded);
     pthread_mutex_destroy (&shard->mutex);
   }
+  im_chunk_memory_clear (&engine->memory);
   g_free (engine);
 }
 
@@ -181,7 +184,8 @@ unpin (ImChunkEngine *engine, Shard *shard, Chunk *chunk)
   pthread_mutex_unlock (&shard->mutex);
 }
 
-/* Frees the longest unused chunks of one shard until the whole is within the budget. */
+/* Frees chunks of one shard until the whole is within the budget: the oldest first, but
+ * for those that were used since they last came to be that. */
 static void
 trim_shard (ImChunkEngine *engine, Shard *shard)
 {
@@ -189,8 +193,13 @@ trim_shard (ImChunkEngine *engine, Shard *shard)
   Chunk *chunk = shard->oldest;
   while (chunk && atomic_load (&engine->used) > engine->budget) {
     Chunk *next = chunk->newer;
-    if (chunk->pins == 0)
+    if (chunk->used && next) {
+      chunk->used = false;
+      unlink_from_order (shard, chunk);
+      link_as_newest (shard, chunk);
+    } else if (chunk->pins == 0) {
       drop_locked (engine, shard, chunk);
+    }
     chunk = next;
   }
   pthread_mutex_unlock (&shard->mutex);
@@ -207,16 +216,6 @@ trim (ImChunkEngine *engine, Shard *first)
   }
 }
 
-/* LEN bytes for a chunk, or NULL and an error: images decide how many. */
-static uint8_t *
-try_malloc (size_t len, GError **error)
-{
-  uint8_t *bytes = g_try_malloc (len);
-  if (!bytes)
-    im_set_errno (error, ENOMEM, "a chunk of %zu bytes", len);
-  return bytes;
-}
-
 /* The stored bytes of REF, newly allocated. */
 static uint8_t *
 read_stored (const ImChunkRef *ref, size_t *ret_len, GError **error)
@@ -230,29 +229,36 @@ read_stored (const ImChunkRef *ref, size_t *ret_len, GError **error)
     return NULL;
   }
   *ret_len = (size_t)im_min (ref->stored, size - ref->at);
-  g_autofree uint8_t *stored = try_malloc (*ret_len, error);
-  if (!stored || !im_file_pread (ref->file, stored, *ret_len, ref->at, error))
+  /* Images decide how many bytes it is. */
+  g_autofree uint8_t *stored = g_try_malloc (*ret_len);
+  if (!stored) {
+    im_set_errno (error, ENOMEM, "a compressed chunk of %zu bytes", *ret_len);
+    return NULL;
+  }
+  if (!im_file_pread (ref->file, stored, *ret_len, ref->at, error))
     return NULL;
   return g_steal_pointer (&stored);
 }
 
-/* The plain bytes of REF, newly allocated. */
+/* The plain bytes of REF, in the engine's memory. */
 static uint8_t *
-decode (const ImChunkRef *ref, GError **error)
+decode (ImChunkEngine *engine, const ImChunkRef *ref, GError **error)
 {
   size_t len;
   g_autofree uint8_t *stored = read_stored (ref, &len, error);
   if (!stored)
     return NULL;
-  g_autofree uint8_t *plain = try_malloc (ref->plain, error);
-  if (!plain)
-    return NULL;
-  if (!ref->codec->decode (stored, len, plain, ref->plain, error)) {
-    g_prefix_error (error,
-                    "compressed data at offset 0x%" G_GINT64_MODIFIER "x: ", ref->at);
+  uint8_t *plain = im_chunk_memory_take (&engine->memory, ref->plain);
+  if (!plain) {
+    im_set_errno (error, ENOMEM, "a chunk of %u bytes", ref->plain);
     return NULL;
   }
-  return g_steal_pointer (&plain);
+  if (ref->codec->decode (stored, len, plain, ref->plain, error))
+    return plain;
+  g_prefix_error (error,
+                  "compressed data at offset 0x%" G_GINT64_MODIFIER "x: ", ref->at);
+  im_chunk_memory_give (&engine->memory, plain, ref->plain);
+  return NULL;
 }
 
 /* Puts a new chunk that this thread will decode into the table, pinned. */
@@ -276,7 +282,7 @@ static bool
 fulfil (ImChunkEngine *engine, Shard *shard, Chunk *chunk, const ImChunkRef *ref,
         GError **error)
 {
-  uint8_t *bytes = decode (ref, error);
+  uint8_t *bytes = decode (engine, ref, error);
   pthread_mutex_lock (&shard->mutex);
   chunk->bytes = bytes;
   chunk->state = bytes ? CHUNK_READY : CHUNK_FAILED;

@@ -7,11 +7,11 @@
 
 enum {
   STREAMS = 8, /* sequential readers told apart at one time */
-  /* A stream that reads on near its end is sequential still: requests of several
-   * kernel threads arrive a little out of order. */
-  SLACK = 2 << 20,
-  WINDOW = 8 << 20, /* bytes decoded ahead of a stream, of a large cache */
-  PIECE = 128 << 10 /* bytes that one task decodes */
+  /* So many requests may be on their way at a time and come in any order. */
+  IN_FLIGHT = 16,
+  SLACK_MAX = 8 << 20, /* bytes that they lie apart */
+  WINDOW = 8 << 20,    /* bytes decoded ahead of a stream, of a large cache */
+  PIECE = 128 << 10    /* bytes that one task decodes */
 };
 
 /* One sequential reader; next == 0: free. */
@@ -77,16 +77,17 @@ im_read_ahead_free (ImReadAhead *read_ahead)
   g_free (read_ahead);
 }
 
-/* The stream that a read at OFFSET carries on, or else the least recently used one, to
- * begin anew; *ret_known tells which. */
+/* The stream that a read of [OFFSET, END) carries on, or else the least recently used
+ * one, to begin anew; *ret_known tells which. */
 static Stream *
-find_stream (ImReadAhead *read_ahead, uint64_t offset, bool *ret_known)
+find_stream (ImReadAhead *read_ahead, uint64_t offset, uint64_t end, bool *ret_known)
 {
+  uint64_t slack = im_min (SLACK_MAX, (end - offset) * IN_FLIGHT);
   Stream *oldest = &read_ahead->streams[0];
   for (unsigned i = 0; i < STREAMS; i++) {
     Stream *stream = &read_ahead->streams[i];
-    uint64_t low = stream->next > SLACK ? stream->next - SLACK : 0;
-    if (stream->next != 0 && offset >= low && offset <= stream->next + SLACK / 4) {
+    uint64_t away = offset > stream->next ? offset - stream->next : stream->next - offset;
+    if (stream->next != 0 && away <= slack) {
       *ret_known = true;
       return stream;
     }
@@ -104,7 +105,7 @@ plan (ImReadAhead *read_ahead, uint64_t offset, uint64_t end, uint64_t size,
 {
   bool known;
   pthread_mutex_lock (&read_ahead->mutex);
-  Stream *stream = find_stream (read_ahead, offset, &known);
+  Stream *stream = find_stream (read_ahead, offset, end, &known);
   stream->used = ++read_ahead->clock;
   uint64_t from = 0, to = 0;
   if (!known) {

@@ -7,7 +7,7 @@
 
 /* Buffers that all connections may keep for their next replies.  Each may keep one
  * besides. */
-#define PIECES_MAX 8
+#define PIECES_MAX 24
 
 /* Bytes of larger buffers that all connections may keep. */
 #define LARGE_MAX (64u << 20)
