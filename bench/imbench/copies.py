@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The programs that copy a disk or a partition out of an image, into a raw file."""
+"""The programs that copy a disk or a partition out of an image, into a raw file that is on the
+disk when they are done: as imgmount does it, and whoever does not by himself is told to."""
 
 from .programs import Contender, Launch
 
@@ -28,23 +29,23 @@ def _dd(order, output):
     if order.partition:
         offset, size = order.partition
         part = ["iflag=skip_bytes,count_bytes", f"skip={offset}", f"count={size}"]
-    return ["dd", "bs=1M", "conv=sparse", *part, f"if={order.path}", f"of={output}"]
+    return ["dd", "bs=1M", "conv=sparse,fsync", *part, f"if={order.path}", f"of={output}"]
 
 
 def _convert(order, output):
     node = f"driver={order.format},file.driver=file,file.filename={order.path}"
     if order.partition:
         node += ",offset={},size={}".format(*order.partition)
-    return ["qemu-img", "convert", "--image-opts", "-O", "raw", node, output]
+    return ["qemu-img", "convert", "-t", "writeback", "--image-opts", "-O", "raw", node, output]
 
 
 def _mmcat(order, output):
-    return ["sh", "-c", 'exec mmcat "$1" "$2" >"$3"', "sh", order.path, MMCAT_P1, output]
+    return ["sh", "-c", 'mmcat "$1" "$2" >"$3" && sync "$3"', "sh", order.path, MMCAT_P1, output]
 
 
 def _ewfexport(order, output):
     # It gives the name an ending of its own.
-    return ["sh", "-c", 'ewfexport -u -q -f raw -t "$2" "$1" && mv "$2".raw "$2"', "sh",
+    return ["sh", "-c", 'ewfexport -u -q -f raw -t "$2" "$1" && mv "$2".raw "$2" && sync "$2"', "sh",
             order.path, output]
 
 
