@@ -5,6 +5,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load process-helpers
+
 setup() {
   IMGMOUNT=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
   DIFFER=$BATS_TEST_DIRNAME/differ.py
@@ -29,7 +31,7 @@ stop() {
   local server
   server=$(cat pid)
   kill "$server"
-  timeout 20 tail -s 0.02 --pid="$server" -f /dev/null
+  await_end "$server"
   [ ! -e pid ]
 }
 

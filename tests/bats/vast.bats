@@ -4,6 +4,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load process-helpers
+
 # The largest file; numbers of the kernel and of C libraries end there.
 MOST=9223372036854775807
 # The largest qcow2 that we make.
@@ -24,7 +26,7 @@ teardown() {
   local pid=''
   # The server takes the file away as it ends.
   [ ! -s "${SHM:-/nonexistent}/pid" ] || pid=$(<"$SHM/pid")
-  [ -z "$pid" ] || { kill "$pid" && timeout 20 tail -s 0.02 --pid="$pid" -f /dev/null; } || true
+  [ -z "$pid" ] || { kill "$pid" && await_end "$pid"; } || true
   mountpoint -q "$BATS_TEST_TMPDIR/mnt" && "$IMGMOUNT" --unmount "$BATS_TEST_TMPDIR/mnt"
   [ -z "${SHM:-}" ] || rm -rf "$SHM"
 }
