@@ -216,6 +216,15 @@ trim (ImChunkEngine *engine, Shard *first)
   }
 }
 
+/* BYTES, LEN of them, or an error where there is no memory: images decide how many. */
+static uint8_t *
+check_memory (uint8_t *bytes, size_t len, GError **error)
+{
+  if (!bytes)
+    im_set_errno (error, ENOMEM, "a chunk of %zu bytes", len);
+  return bytes;
+}
+
 /* The stored bytes of REF, newly allocated. */
 static uint8_t *
 read_stored (const ImChunkRef *ref, size_t *ret_len, GError **error)
@@ -229,13 +238,8 @@ read_stored (const ImChunkRef *ref, size_t *ret_len, GError **error)
     return NULL;
   }
   *ret_len = (size_t)im_min (ref->stored, size - ref->at);
-  /* Images decide how many bytes it is. */
-  g_autofree uint8_t *stored = g_try_malloc (*ret_len);
-  if (!stored) {
-    im_set_errno (error, ENOMEM, "a compressed chunk of %zu bytes", *ret_len);
-    return NULL;
-  }
-  if (!im_file_pread (ref->file, stored, *ret_len, ref->at, error))
+  g_autofree uint8_t *stored = check_memory (g_try_malloc (*ret_len), *ret_len, error);
+  if (!stored || !im_file_pread (ref->file, stored, *ret_len, ref->at, error))
     return NULL;
   return g_steal_pointer (&stored);
 }
@@ -248,12 +252,9 @@ decode (ImChunkEngine *engine, const ImChunkRef *ref, GError **error)
   g_autofree uint8_t *stored = read_stored (ref, &len, error);
   if (!stored)
     return NULL;
-  uint8_t *plain = im_chunk_memory_take (&engine->memory, ref->plain);
-  if (!plain) {
-    im_set_errno (error, ENOMEM, "a chunk of %u bytes", ref->plain);
-    return NULL;
-  }
-  if (ref->codec->decode (stored, len, plain, ref->plain, error))
+  uint8_t *plain = check_memory (im_chunk_memory_take (&engine->memory, ref->plain),
+                                 ref->plain, error);
+  if (!plain || ref->codec->decode (stored, len, plain, ref->plain, error))
     return plain;
   g_prefix_error (error,
                   "compressed data at offset 0x%" G_GINT64_MODIFIER "x: ", ref->at);
