@@ -79,8 +79,9 @@ class Runner:
         """The row's entries, imgmount first."""
         say(f"{row.name}: {row.title}")
         measure = {r.READ: self._run_read, r.WRITE: self._run_write,
-                   r.START: self._run_start, r.MEMORY: self._run_memory,
-                   r.COPY: self._run_copy}[row.kind]
+                   r.START: self._each_alone(self._start, self._rounds),
+                   r.MEMORY: self._each_alone(self._hold, 1),
+                   r.COPY: self._each_alone(self._copy, self._rounds)}[row.kind]
         places = self._places(row)
         if row.kind != r.START:
             for image in {place.image for place in places}:
@@ -256,13 +257,17 @@ class Runner:
                 raise
             place.entry.note = "wrote wrong bytes"
 
-    # From the command to the first bytes.
+    # Rows in which nothing stays up from one measurement to the next.
 
-    def _run_start(self, row, places):
-        for _ in range(self._rounds):
-            for place in places:
-                sample = self._sample(place, 0, lambda _, at=place: self._start(row, at))
-                place.entry.samples.append(sample)
+    def _each_alone(self, measure, rounds):
+        def run_rounds(row, places):
+            for _ in range(rounds):
+                for place in places:
+                    sample = self._sample(place, 0, lambda _, at=place: measure(row, at))
+                    place.entry.samples.append(sample)
+        return run_rounds
+
+    # From the command to the first bytes.
 
     def _start(self, row, place):
         """The median of some starts, in milliseconds."""
@@ -286,12 +291,6 @@ class Runner:
 
     # Commands that copy out of the image.
 
-    def _run_copy(self, row, places):
-        for _ in range(self._rounds):
-            for place in places:
-                sample = self._sample(place, 0, lambda _, at=place: self._copy(row, at))
-                place.entry.samples.append(sample)
-
     def _copy(self, row, place):
         """One copy, into the images' own file system; the first of each is compared."""
         order = self._order(row, place.image)
@@ -309,11 +308,6 @@ class Runner:
         return Sample(size / done.seconds / 1e9, size, done.cpu)
 
     # What a server holds after all was read.
-
-    def _run_memory(self, row, places):
-        for place in places:
-            sample = self._sample(place, 0, lambda _, at=place: self._hold(row, at))
-            place.entry.samples.append(sample)
 
     def _hold(self, row, place):
         with self._server(place, self._order(row, place.image)) as server:
