@@ -2,6 +2,7 @@
 /* Whole sectors around what was asked for. */
 #include "block/crypt-io.h"
 #include "base/bytes.h"
+#include "base/scratch.h"
 
 enum {
   SECTOR = IM_TRANSFORM_SECTOR,
@@ -80,7 +81,8 @@ static bool
 write_piece (const ImCryptPlace *place, size_t within, const uint8_t *buf, size_t len,
              bool durable, ImPool *pool, GError **error)
 {
-  static _Thread_local _Alignas(4096) uint8_t bounce[BOUNCE];
+  static GPrivate purpose = IM_SCRATCH_INIT;
+  uint8_t *bounce = im_scratch (&purpose, BOUNCE);
   size_t end = within + len, all = (end + SECTOR - 1) / SECTOR * SECTOR;
   ImCryptPlace last = *place;
   last.position += all - SECTOR;

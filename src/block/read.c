@@ -2,6 +2,7 @@
 /* The generic read: map, then fetch each extent in as few transfers as it takes. */
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/scratch.h"
 #include "block/block.h"
 #include "block/crypt-io.h"
 #include "block/operation.h"
@@ -75,7 +76,7 @@ typedef struct {
 static size_t
 add_span (Spans *spans, const Batch *batch, size_t i)
 {
-  static _Thread_local _Alignas(4096) uint8_t dropped[GAP_MAX];
+  static GPrivate dropped = IM_SCRATCH_INIT;
   const ImExtent *first = &batch->extents[i];
   ImFileRange *span = &spans->spans[spans->n++];
   struct iovec *iov = spans->iov + spans->used;
@@ -88,7 +89,8 @@ add_span (Spans *spans, const Batch *batch, size_t i)
     if (!joins (first, end, extent))
       break;
     if (extent->at > end)
-      iov[span->n++] = (struct iovec){.iov_base = dropped, .iov_len = extent->at - end};
+      iov[span->n++] = (struct iovec){.iov_base = im_scratch (&dropped, GAP_MAX),
+                                      .iov_len = extent->at - end};
     iov[span->n++] =
         (struct iovec){.iov_base = target (batch, extent), .iov_len = extent->length};
     end = extent->at + extent->length;
