@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The worker pool: a queue under one mutex, and fan-out on top of it. */
 #include "base/pool.h"
+#include "base/process.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 struct ImPool {
-  pthread_mutex_t mutex; /* guards all below but threads */
+  pthread_mutex_t mutex; /* guards all below but n_cpus */
   pthread_cond_t wake;   /* a task was queued, or the pool is closing */
   ImPoolTask *first, *last;
+  unsigned n_queued;
   bool closing;
-  unsigned n_threads; /* const after im_pool_new, like n_cpus */
-  unsigned n_cpus;    /* at most n_threads */
-  pthread_t *threads; /* the maker's */
+  unsigned max_threads;
+  unsigned n_threads, n_idle;
+  pthread_t *threads;
+  unsigned n_cpus; /* const after im_pool_new; at most max_threads */
 };
 
 /* Waits for a task; NULL when the pool is closing and the queue is empty. */
@@ -22,10 +24,13 @@ static ImPoolTask *
 take_task (ImPool *pool)
 {
   pthread_mutex_lock (&pool->mutex);
+  pool->n_idle++;
   while (!pool->first && !pool->closing)
     pthread_cond_wait (&pool->wake, &pool->mutex);
+  pool->n_idle--;
   ImPoolTask *task = pool->first;
   if (task) {
+    pool->n_queued--;
     pool->first = task->next;
     if (!pool->first)
       pool->last = NULL;
@@ -46,6 +51,15 @@ worker (void *data)
   }
 }
 
+/* One more thread.  Where the system has none to give, those that are there do the work.
+ */
+static void
+add_thread_locked (ImPool *pool)
+{
+  if (im_process_start_thread (&pool->threads[pool->n_threads], worker, pool) == 0)
+    pool->n_threads++;
+}
+
 ImPool *
 im_pool_new (unsigned threads)
 {
@@ -53,17 +67,13 @@ im_pool_new (unsigned threads)
   pthread_mutex_init (&pool->mutex, NULL);
   pthread_cond_init (&pool->wake, NULL);
   pool->threads = g_new0 (pthread_t, threads);
-
-  sigset_t all, old;
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  for (unsigned i = 0; i < threads; i++)
-    if (pthread_create (&pool->threads[pool->n_threads], NULL, worker, pool) == 0)
-      pool->n_threads++;
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  pool->max_threads = threads;
+  pool->n_cpus = MIN (g_get_num_processors (), threads);
+  pthread_mutex_lock (&pool->mutex);
+  add_thread_locked (pool);
   if (pool->n_threads == 0)
     g_error ("cannot create a thread");
-  pool->n_cpus = MIN (g_get_num_processors (), pool->n_threads);
+  pthread_mutex_unlock (&pool->mutex);
   return pool;
 }
 
@@ -84,12 +94,6 @@ im_pool_free (ImPool *pool)
   g_free (pool);
 }
 
-unsigned
-im_pool_threads (const ImPool *pool)
-{
-  return pool->n_threads;
-}
-
 void
 im_pool_submit (ImPool *pool, ImPoolTask *task)
 {
@@ -100,6 +104,10 @@ im_pool_submit (ImPool *pool, ImPoolTask *task)
   else
     pool->first = task;
   pool->last = task;
+  pool->n_queued++;
+  if (pool->n_queued > pool->n_idle && pool->n_threads < pool->max_threads &&
+      !pool->closing)
+    add_thread_locked (pool);
   pthread_cond_signal (&pool->wake);
   pthread_mutex_unlock (&pool->mutex);
 }

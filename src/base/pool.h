@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A fixed set of worker threads. */
+/* Worker threads. */
 #pragma once
 
 #include <glib.h>
@@ -14,14 +14,13 @@ struct ImPoolTask {
   ImPoolTask *next; /* the pool's, while queued */
 };
 
-/* THREADS ≥ 1.  Made after any fork; threads start with all signals blocked. */
+/* At most THREADS ≥ 1 of them, made as there is work for them; all signals are blocked in
+ * them.  After any fork. */
 ImPool *im_pool_new (unsigned threads);
 
 /* Runs what is queued, then joins the threads. */
 void im_pool_free (ImPool *pool);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImPool, im_pool_free)
-
-unsigned im_pool_threads (const ImPool *pool);
 
 /* Queues TASK, first in first out.  A task may block on I/O, never on another task. */
 void im_pool_submit (ImPool *pool, ImPoolTask *task);

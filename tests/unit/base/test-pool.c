@@ -2,6 +2,7 @@
 /* Every piece once, whoever runs it. */
 #include "base/pool.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum { PIECES = 1000 };
@@ -78,6 +79,35 @@ test_each_from_within_tasks (void)
     check_each_once (&counts[i]);
 }
 
+/* Ends when all its like are running. */
+typedef struct {
+  ImPoolTask task;
+  pthread_barrier_t *all;
+} Meeting;
+
+static void
+run_meeting (ImPoolTask *task)
+{
+  pthread_barrier_wait (((Meeting *)task)->all);
+}
+
+/* As many at once as there may be threads, although none was there before. */
+static void
+test_grows_with_the_work (void)
+{
+  enum { THREADS = 5 };
+  ImPool *pool = im_pool_new (THREADS);
+  pthread_barrier_t all;
+  pthread_barrier_init (&all, NULL, THREADS);
+  Meeting meetings[THREADS];
+  for (size_t i = 0; i < THREADS; i++) {
+    meetings[i] = (Meeting){.task.run = run_meeting, .all = &all};
+    im_pool_submit (pool, &meetings[i].task);
+  }
+  im_pool_free (pool);
+  pthread_barrier_destroy (&all);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -86,5 +116,6 @@ main (int argc, char **argv)
                    test_each_runs_every_piece_once);
   g_test_add_func ("/base/pool/each-without-pool", test_each_without_pool);
   g_test_add_func ("/base/pool/each-from-within-tasks", test_each_from_within_tasks);
+  g_test_add_func ("/base/pool/grows-with-the-work", test_grows_with_the_work);
   return g_test_run ();
 }
