@@ -256,9 +256,17 @@ set_priority (ImNbdTls *tls, const ImNbdTlsOptions *options, GError **error)
   return false;
 }
 
+/* Most runs have no use for TLS: it is not set up before im_nbd_tls_new asks for it. */
+GNUTLS_SKIP_GLOBAL_INIT
+
 ImNbdTls *
 im_nbd_tls_new (const ImNbdTlsOptions *options, GError **error)
 {
+  int failure = gnutls_global_init ();
+  if (failure < 0) {
+    set_failure (error, "TLS", gnutls_strerror (failure));
+    return NULL;
+  }
   g_autoptr (ImNbdTls) tls = g_new0 (ImNbdTls, 1);
   tls->client = options->client;
   tls->verify_peer = options->verify_peer && !options->pre_shared;
@@ -293,4 +301,5 @@ im_nbd_tls_free (ImNbdTls *tls)
   im_nbd_psk_free (tls->keys);
   im_nbd_authz_free (tls->authz);
   g_free (tls);
+  gnutls_global_deinit ();
 }
