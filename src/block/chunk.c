@@ -29,7 +29,7 @@ struct Chunk {
   ChunkState state;
   unsigned pins; /* users; while there are any it is not freed */
   bool listed;   /* in the shard's table */
-  bool ahead;    /* decoded ahead of a sequential reader, who has not used it yet */
+  bool ahead;    /* decoded ahead of a sequential reader, and read whole if at all */
   bool used;     /* again, since it last came to be the oldest */
   Chunk *newer, *older; /* among the shard's chunks */
   uint32_t size;
@@ -107,16 +107,15 @@ link_as_oldest (Shard *shard, Chunk *chunk)
   shard->oldest = chunk;
 }
 
-/* CHUNK serves READ.  What a sequential reader has had whole it will not want again: that
- * is the next to go, so that a long read neither drives out all else nor decodes into
- * memory that the processor has long forgotten. */
+/* CHUNK serves READ.  What a sequential reader has had whole, be it in two tries, it will
+ * not want again: that is the next to go, so that a long read neither drives out all else
+ * nor decodes into memory that the processor has long forgotten. */
 static void
 note_use_locked (Shard *shard, Chunk *chunk, const ImChunkRead *read)
 {
-  bool passed = chunk->ahead && read->length == chunk->size;
-  chunk->ahead = false;
-  chunk->used = !passed;
-  if (!passed || !chunk->listed)
+  chunk->ahead = chunk->ahead && read->length == chunk->size;
+  chunk->used = !chunk->ahead;
+  if (!chunk->ahead || !chunk->listed)
     return;
   unlink_from_order (shard, chunk);
   link_as_oldest (shard, chunk);
