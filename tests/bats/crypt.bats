@@ -5,7 +5,7 @@
 
 bats_require_minimum_version 1.5.0
 
-load process-helpers
+load forked-helpers
 
 setup() {
   IMGMOUNT=$(realpath "${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}")
@@ -29,18 +29,6 @@ need() {
 }
 
 uri() { echo "nbd+unix:///?socket=$PWD/s"; }
-
-serve() {
-  "$IMGMOUNT" --nbd --fork -t -e 0 --pid-file "$PWD/pid" -k "$PWD/s" "$@" 3>&-
-}
-
-stop() {
-  local server
-  server=$(cat pid)
-  kill "$server"
-  await_end "$server"
-  [ ! -e pid ]
-}
 
 # 3 MiB and a bit of noise, text and zeros.
 make_plain() {

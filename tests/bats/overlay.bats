@@ -5,6 +5,7 @@
 
 bats_require_minimum_version 1.5.0
 
+load forked-helpers
 load loop-helpers
 
 setup() {
@@ -28,23 +29,6 @@ teardown() {
 
 need_fuse() {
   [ "$EUID" -eq 0 ] && [ -c /dev/fuse ] || skip "needs root and FUSE"
-}
-
-serve() {
-  "$IMGMOUNT" --nbd --fork -t -e 0 --pid-file "$PWD/pid" -k "$PWD/s" "$@" 3>&-
-}
-
-running() { kill -0 "$1" 2>/dev/null && ! grep -q '^State:.Z' "/proc/$1/status"; }
-
-stop() {
-  local server i
-  server=$(cat pid)
-  kill "$server"
-  for ((i = 0; i < 1000; i++)); do
-    running "$server" || break
-    sleep 0.02
-  done
-  ! running "$server" && [ ! -e pid ]
 }
 
 await_socket() {

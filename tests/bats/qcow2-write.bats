@@ -5,7 +5,7 @@
 
 bats_require_minimum_version 1.5.0
 
-load process-helpers
+load forked-helpers
 
 setup() {
   IMGMOUNT=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
@@ -21,18 +21,6 @@ setup() {
 teardown() {
   [ ! -e pid ] || kill "$(cat pid)" 2>/dev/null || :
   umount -l "$BATS_TEST_TMPDIR/mnt" 2>/dev/null || :
-}
-
-serve() {
-  "$IMGMOUNT" --nbd --fork -t -e 0 --pid-file "$PWD/pid" -k "$PWD/s" "$@" 3>&-
-}
-
-stop() {
-  local server
-  server=$(cat pid)
-  kill "$server"
-  await_end "$server"
-  [ ! -e pid ]
 }
 
 # Random work on IMAGE; then it is sound, without leaks, and holds what the copy holds.
