@@ -85,33 +85,6 @@ im_block_check_range (const ImBlock *block, uint64_t offset, uint64_t length,
   return false;
 }
 
-bool
-im_extent_continues (const ImExtent *first, const ImExtent *second)
-{
-  if (first->offset + first->length != second->offset || first->kind != second->kind ||
-      first->depth != second->depth || first->allocated != second->allocated ||
-      first->stable != second->stable || first->placed != second->placed ||
-      first->own != second->own)
-    return false;
-  switch (first->kind) {
-  case IM_EXTENT_ZERO:
-    return true;
-  case IM_EXTENT_FILE:
-    return first->file == second->file && first->at + first->length == second->at &&
-           first->crypt == second->crypt &&
-           (!first->crypt || first->crypt_at + first->length == second->crypt_at);
-  case IM_EXTENT_CHUNK:
-    return first->chunk.file == second->chunk.file &&
-           first->chunk.at == second->chunk.at &&
-           first->within + first->length == second->within;
-  case IM_EXTENT_DAMAGED:
-    return first->at == second->at && first->reason == second->reason;
-  case IM_EXTENT_PARENT:
-    break;
-  }
-  return false;
-}
-
 /* Extents being put together for a caller. */
 typedef struct {
   ImExtent *extents;

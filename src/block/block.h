@@ -262,6 +262,11 @@ void im_block_note_damage (ImBlock *block, ImDamage *damage);
 /* Two extents describe one run: neighbours, same kind, same place continued. */
 bool im_extent_continues (const ImExtent *first, const ImExtent *second);
 
+/* These bytes are their file's own, keep their place in it for as long as the block is
+ * open, and are in the page cache, as far as a look at some of them can tell: who sends
+ * them from there seldom waits. */
+bool im_extent_is_in_page_cache (const ImExtent *extent);
+
 /* Sets *ret_bytes to an estimate of what the disk occupies, from the extents of ZEROES
  * maps; bounded work: after MAX_CALLS maps the rest is counted as allocated. */
 bool im_block_allocated_size (ImBlock *block, unsigned max_calls, uint64_t *ret_bytes,

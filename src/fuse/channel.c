@@ -14,6 +14,7 @@ struct ImFuseChannel {
   int fd;
   bool owned; /* fd is a clone, to be closed */
   void *buffer;
+  ImFuseWindow window;
   ImFuseWatcher watcher; /* the thread's that receives; no watch: it is the only one */
 };
 
@@ -54,6 +55,7 @@ im_fuse_channel_free (ImFuseChannel *channel)
 {
   if (channel->owned)
     close (channel->fd);
+  im_fuse_window_clear (&channel->window);
   munmap (channel->buffer, IM_FUSE_MAX_READ);
   g_free (channel);
 }
@@ -74,6 +76,12 @@ void *
 im_fuse_channel_buffer (void)
 {
   return current->buffer;
+}
+
+ImFuseWindow *
+im_fuse_channel_window (void)
+{
+  return current ? &current->window : NULL;
 }
 
 ssize_t

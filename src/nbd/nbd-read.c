@@ -21,9 +21,6 @@
 /* More pieces than this, and copying is as good. */
 #define FILE_EXTENTS_MAX 64
 
-/* How far apart the pages lie that are looked at to tell whether all are resident. */
-#define RESIDENT_STRIDE (64u << 10)
-
 static bool
 is_known (const ImNbdKnown *known, uint64_t offset, uint64_t length)
 {
@@ -96,30 +93,6 @@ im_nbd_read_run (const ImExtent *extents, size_t n, uint64_t first, uint64_t max
   return MIN (length, max);
 }
 
-/* Looks at some of the bytes: resident where these are, as read-ahead works in runs.  A
- * page that is missing in between makes the reader wait for it, and no more. */
-static bool
-is_resident (const ImExtent *extent)
-{
-  uint8_t byte;
-  for (uint64_t i = 0; i < extent->length; i += RESIDENT_STRIDE)
-    if (!im_file_pread_nowait (extent->file, &byte, 1, extent->at + i))
-      return false;
-  return im_file_pread_nowait (extent->file, &byte, 1, extent->at + extent->length - 1);
-}
-
-/* Whether these bytes can be sent straight from their file. */
-static bool
-is_sendable (const ImExtent *extent)
-{
-  if (extent->kind == IM_EXTENT_ZERO)
-    return true;
-  return extent->kind == IM_EXTENT_FILE && extent->stable && !extent->crypt &&
-         im_file_fd (extent->file) >= 0 && extent->at < im_file_size (extent->file) &&
-         extent->length <= im_file_size (extent->file) - extent->at &&
-         is_resident (extent);
-}
-
 /* Maps all of REQUEST into sendable extents; 0: it cannot be. */
 static size_t
 map_sendable (ImNbdTransmission *t, const ImNbdRequest *request, ImExtent *extents)
@@ -134,7 +107,7 @@ map_sendable (ImNbdTransmission *t, const ImNbdRequest *request, ImExtent *exten
       n > 1 + request->length / SMALL_MAX)
     return 0;
   for (size_t i = 0; i < n; i++)
-    if (!is_sendable (&extents[i]))
+    if (extents[i].kind != IM_EXTENT_ZERO && !im_extent_is_in_page_cache (&extents[i]))
       return 0;
   return n;
 }

@@ -28,7 +28,7 @@ exercise() { # IMAGE [OPTION...]
   views+=("$LOOP@1049088")
   loop_up -r "$D/p2"
   views+=("$LOOP@9437184")
-  "$fsx" -t "${IMGMOUNT_TEST_SECONDS:-12}" ${IMGMOUNT_TEST_SEED:+-s "$IMGMOUNT_TEST_SEED"} -o model.raw "$(stat -c %s "$D/disk")" "${views[@]}"
+  "$fsx" -t "${IMGMOUNT_TEST_SECONDS:-18}" ${IMGMOUNT_TEST_SEED:+-s "$IMGMOUNT_TEST_SEED"} -o model.raw "$(stat -c %s "$D/disk")" "${views[@]}"
   loop_down
   # A device that was just detached may have it open for a moment.
   for ((round = 0; round < 100; round++)); do

@@ -197,3 +197,31 @@ while time.monotonic() < end or signals < 100:
 signal.setitimer(signal.ITIMER_REAL, 0)
 PY
 }
+
+large() { # same|shrink ARGUMENT...
+  timeout 200 /usr/bin/python3 "$BATS_TEST_DIRNAME/fuse-large.py" "$@"
+}
+
+@test "fuse answers: large reads past the page cache, wherever they begin" {
+  cp "$DISK" own.img
+  head -c 20M /dev/urandom | dd of=own.img bs=1M seek=5 conv=notrunc status=none
+  "$IMGMOUNT" -r own.img "$D"
+  large same "$D/p1" own.img 1048576
+  large same "$D/p2" own.img 41943040
+  large same "$D/disk" own.img 0
+  "$IMGMOUNT" --unmount "$D"
+  qemu-img convert -O qcow2 own.img own.qcow2
+  "$IMGMOUNT" -r own.qcow2 "$D"
+  large same "$D/p1" own.img 1048576
+  "$IMGMOUNT" --unmount "$D"
+}
+
+@test "fuse answers: an image that is cut short while it is read gives errors, and the server lives" {
+  cp "$DISK" own.img
+  serve -r own.img "$D"
+  large shrink "$D/p1" own.img
+  kill -0 "$SERVER"
+  "$IMGMOUNT" --unmount "$D"
+  wait "$SERVER"
+  SERVER=
+}

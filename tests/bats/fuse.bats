@@ -201,12 +201,12 @@ PY
   [ "$before" = "$(sha256sum <"$DISK")" ]
 }
 
-# True when the server has read next to nothing of its image's bytes, after a COMMAND.
+# True when the server has replied with next to nothing, after a COMMAND.
 leaves_the_server_alone() {
   local before after
-  before=$(awk '/^rchar/ { print $2 }' "/proc/$SERVER/io")
+  before=$(awk '/^wchar/ { print $2 }' "/proc/$SERVER/io")
   "$@"
-  after=$(awk '/^rchar/ { print $2 }' "/proc/$SERVER/io")
+  after=$(awk '/^wchar/ { print $2 }' "/proc/$SERVER/io")
   ((after - before < 1048576))
 }
 

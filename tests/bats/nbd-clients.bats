@@ -14,7 +14,7 @@ setup() {
   truncate -s 64M disk.raw
   head -c 20M /dev/urandom | dd of=disk.raw conv=notrunc status=none
   many=${IMGMOUNT_TEST_CLIENTS:-1}
-  seconds=${IMGMOUNT_TEST_SECONDS:-25}
+  seconds=${IMGMOUNT_TEST_SECONDS:-60}
   SERVER=
   MORE=
 }
