@@ -14,7 +14,6 @@ struct ImFuseChannel {
   int fd;
   bool owned; /* fd is a clone, to be closed */
   void *buffer;
-  ImFuseWindow window;
   ImFuseWatcher watcher; /* the thread's that receives; no watch: it is the only one */
 };
 
@@ -55,7 +54,6 @@ im_fuse_channel_free (ImFuseChannel *channel)
 {
   if (channel->owned)
     close (channel->fd);
-  im_fuse_window_clear (&channel->window);
   munmap (channel->buffer, IM_FUSE_MAX_READ);
   g_free (channel);
 }
@@ -76,12 +74,6 @@ void *
 im_fuse_channel_buffer (void)
 {
   return current->buffer;
-}
-
-ImFuseWindow *
-im_fuse_channel_window (void)
-{
-  return current ? &current->window : NULL;
 }
 
 ssize_t

@@ -3,7 +3,6 @@
  * requests and replies queue apart from those of other threads, and a buffer. */
 #pragma once
 
-#include "fuse/mapped.h"
 #include "fuse/watch.h"
 #include <stddef.h>
 #include <sys/uio.h>
@@ -37,9 +36,6 @@ ssize_t im_fuse_channel_read (void *buf, size_t length);
 void im_fuse_channel_leave (void);
 
 /* Threads without a channel of their own may call these; they mean nothing there. */
-
-/* What the calling thread may reply from instead of its buffer; NULL there. */
-ImFuseWindow *im_fuse_channel_window (void);
 
 /* To be called before the calling thread waits for a disk, a decoder or a lock: requests
  * that come meanwhile are another's. */

@@ -4,7 +4,6 @@
 #include "base/error.h"
 #include "fuse/channel.h"
 #include "fuse/ops.h"
-#include "fuse/ring.h"
 #include "fuse/seek.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -143,18 +142,6 @@ readable (const ImBlock *block, size_t size, uint64_t offset)
   return (size_t)im_min (im_min (size, IM_FUSE_MAX_READ), block->size - offset);
 }
 
-/* Replies from the file's own pages where that can be done.  Not by a ring: the reply is
- * copied into that by this process. */
-static bool
-reply_from_file (fuse_req_t req, ImBlock *block, size_t length, uint64_t offset)
-{
-  ImFuseWindow *window = im_fuse_ring_buffer (req) ? NULL : im_fuse_channel_window ();
-  const void *bytes = window ? im_fuse_window_show (window, block, length, offset) : NULL;
-  if (bytes)
-    fuse_reply_buf (req, bytes, length);
-  return bytes != NULL;
-}
-
 /* DIRECT: past the page cache, where a read may end before damage, as on a disk.  In the
  * page cache the kernel would take that for the file's end; there it asks again, page by
  * page. */
@@ -169,8 +156,6 @@ read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset, bo
     fuse_reply_buf (req, NULL, 0);
     return;
   }
-  if (reply_from_file (req, block, length, offset))
-    return;
   void *buffer = im_fuse_buffer (req);
   if (fetch_block (block, buffer, length, offset, &done, &error)) {
     fuse_reply_buf (req, buffer, length);

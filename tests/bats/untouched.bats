@@ -70,7 +70,6 @@ others() { # OPENED
   grep -qE "^open(at)?\(.*($1)" calls
   grep -vE "^open(at)?\([^)]*($1)" calls |
     grep -vE '^(pread64|preadv2?|read|lseek|[a-z0-9]*stat[a-z0-9]*|access|faccessat2?|readlink(at)?|fadvise64|close|sendfile|open_tree)\(' |
-    grep -vE '^mmap\(NULL, [0-9]+, PROT_READ, MAP_SHARED, ' |
     grep -vE '^open(at)?\($|^mount\(|^fcntl\([0-9]+, F_(OFD_[SG]ETLK|GETFL|SETFL)' || :
 }
 
