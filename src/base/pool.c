@@ -43,6 +43,7 @@ static void *
 worker (void *data)
 {
   ImPool *pool = data;
+  pthread_setname_np (pthread_self (), "worker"); /* for those who look at it */
   for (;;) {
     ImPoolTask *task = take_task (pool);
     if (!task)

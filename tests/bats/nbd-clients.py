@@ -28,6 +28,7 @@ kind, path, pid, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 rng = random.Random(count)
 # A sanitizer keeps for a while what was freed.
 sanitized = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ
+WORKERS = max(8, 2 * os.cpu_count())  # as many as there may be
 OPTION, REQUEST = 0x49484156454F5054, 0x25609513
 
 
@@ -327,8 +328,21 @@ def memory():
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
 
 
+def count_threads():
+    """Those of clients, and the server's own; workers are made as they are needed, and stay."""
+    names = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/comm") as f:
+                names.append(f.read().strip())
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has ended
+    assert names.count("worker") <= WORKERS, names
+    return len(names) - names.count("worker")
+
+
 def state():
-    return (memory(), len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task")))
+    return (memory(), len(os.listdir(f"/proc/{pid}/fd")), count_threads())
 
 
 def settled():
