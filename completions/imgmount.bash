@@ -45,7 +45,7 @@ _imgmount() {
       return
       ;;
     --object)
-      mapfile -t COMPREPLY < <(compgen -W 'secret,id= tls-creds-x509,id= tls-creds-psk,id= authz-simple,id= authz-list,id=' -- "$current")
+      mapfile -t COMPREPLY < <(compgen -W 'secret,id= tls-creds-x509,id= tls-creds-psk,id= authz-simple,id= authz-list,id= authz-list-file,id=' -- "$current")
       return
       ;;
     -c | --connect)

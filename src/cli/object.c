@@ -11,7 +11,7 @@ static const struct {
   bool for_nbd;
 } types[] = {
     {"secret", false},      {"tls-creds-x509", true}, {"tls-creds-psk", true},
-    {"authz-simple", true}, {"authz-list", true},
+    {"authz-simple", true}, {"authz-list", true},     {"authz-list-file", true},
 };
 
 void
@@ -99,6 +99,12 @@ im_object_add (GPtrArray *objects, ImObject *object, GError **error)
   }
   g_ptr_array_add (objects, object);
   return true;
+}
+
+bool
+im_object_is (const ImObject *object, const char *type)
+{
+  return strcmp (object->type, type) == 0;
 }
 
 bool

@@ -29,6 +29,8 @@ const ImObject *im_object_find (const GPtrArray *objects, const char *id);
 /* Appends OBJECT, which is freed where its id is taken already. */
 bool im_object_add (GPtrArray *objects, ImObject *object, GError **error);
 
+bool im_object_is (const ImObject *object, const char *type);
+
 /* Only a server or client of NBD has a use for objects of that kind. */
 bool im_object_is_for_nbd (const ImObject *object);
 

@@ -4,22 +4,12 @@
 
 #if HAVE_NBD
 #include "base/error.h"
-#include "base/key-value.h"
 #include "base/log.h"
-#include "base/parse.h"
+#include "cli/authz.h"
 #include "cli/keyring.h"
 #include "cli/tls.h"
 
 #include <string.h>
-
-/* Rules of one authz-list. */
-enum { RULES_MAX = 4096 };
-
-static bool
-is_type (const ImObject *object, const char *type)
-{
-  return strcmp (object->type, type) == 0;
-}
 
 /* The object that OPTION names. */
 static const ImObject *
@@ -60,7 +50,7 @@ read_properties (const ImObject *object, Properties *p, GError **error)
                                      {"passwordid", &p->passwordid}};
   ImObjectProperty psk[] = {common[0], common[1], common[2],
                             common[3], common[4], {"username", &p->username}};
-  if (is_type (object, "tls-creds-psk"))
+  if (im_object_is (object, "tls-creds-psk"))
     return im_object_read (object, psk, G_N_ELEMENTS (psk), error);
   return im_object_read (object, common, G_N_ELEMENTS (common), error);
 }
@@ -89,7 +79,7 @@ load_password (const ImOptions *options, const ImObject *object, const Propertie
 {
   const ImObject *secret =
       p->passwordid ? im_object_find (options->objects, p->passwordid) : NULL;
-  if (secret && is_type (secret, "secret"))
+  if (secret && im_object_is (secret, "secret"))
     return im_keyring_load (secret, error);
   if (p->passwordid)
     im_object_refuse (object, error, "there is no --object secret,id=%s", p->passwordid);
@@ -101,7 +91,7 @@ open_object (const ImOptions *options, const ImObject *object, bool *ret_verifie
              GError **error)
 {
   Properties p = {0};
-  ImNbdTlsOptions tls = {.pre_shared = is_type (object, "tls-creds-psk"),
+  ImNbdTlsOptions tls = {.pre_shared = im_object_is (object, "tls-creds-psk"),
                          .client = options->list_exports};
   if (!read_properties (object, &p, error) ||
       !check_properties (object, &p, tls.client, error) ||
@@ -124,84 +114,6 @@ open_object (const ImOptions *options, const ImObject *object, bool *ret_verifie
   return result;
 }
 
-static bool
-set_policy (const ImObject *object, const char *value, bool *ret_allow, GError **error)
-{
-  *ret_allow = strcmp (value, "allow") == 0;
-  return *ret_allow || strcmp (value, "deny") == 0 ||
-         im_object_refuse (object, error, "policy '%s' is neither allow nor deny", value);
-}
-
-/* "NUMBER.FIELD", what follows "rules." in a key. */
-static bool
-take_rule (const ImObject *object, ImNbdAuthz *authz, const char *key, const char *value,
-           GError **error)
-{
-  const char *dot = strchr (key, '.');
-  g_autofree char *digits = g_strndup (key, dot ? (size_t)(dot - key) : 0);
-  uint64_t number;
-  if (!dot || !im_parse_number (digits, "rules", RULES_MAX - 1, &number, NULL) ||
-      number > authz->rules->len)
-    return im_object_refuse (
-        object, error, "'rules.%s' is not the next of rules.0.match, rules.1.…", key);
-  ImNbdAuthzRule *rule =
-      number < authz->rules->len ? authz->rules->pdata[number] : im_nbd_authz_add (authz);
-  if (strcmp (dot, ".policy") == 0)
-    return set_policy (object, value, &rule->allow, error);
-  if (strcmp (dot, ".format") == 0 &&
-      (strcmp (value, "exact") == 0 || strcmp (value, "glob") == 0)) {
-    rule->glob = value[0] == 'g';
-  } else if (strcmp (dot, ".match") == 0) {
-    g_free (rule->match);
-    rule->match = g_strdup (value);
-  } else {
-    return im_object_refuse (object, error, "'rules.%s=%s' is not known", key, value);
-  }
-  return true;
-}
-
-static bool
-take_authz_pair (const ImObject *object, ImNbdAuthz *authz, const ImKeyValue *pair,
-                 GError **error)
-{
-  bool simple = is_type (object, "authz-simple");
-  const char *value = pair->value ? pair->value : "";
-  if (strcmp (pair->key, "id") == 0)
-    return true;
-  if (simple && strcmp (pair->key, "identity") == 0) {
-    *im_nbd_authz_add (authz) = (ImNbdAuthzRule){g_strdup (value), false, true};
-    return true;
-  }
-  if (!simple && strcmp (pair->key, "policy") == 0)
-    return set_policy (object, value, &authz->allow_others, error);
-  if (!simple && g_str_has_prefix (pair->key, "rules."))
-    return take_rule (object, authz, pair->key + strlen ("rules."), value, error);
-  return im_object_refuse (object, error, "'%s' is not known", pair->key);
-}
-
-static ImNbdAuthz *
-open_authz (const ImObject *object, GError **error)
-{
-  g_autoptr (ImNbdAuthz) authz = im_nbd_authz_new ();
-  if (!g_str_has_prefix (object->type, "authz-")) {
-    im_object_refuse (object, error, "--tls-authz needs authz-simple or authz-list");
-    return NULL;
-  }
-  for (guint i = 1; i < object->pairs->len; i++)
-    if (!take_authz_pair (object, authz, object->pairs->pdata[i], error))
-      return NULL;
-  if (is_type (object, "authz-simple") && authz->rules->len != 1) {
-    im_object_refuse (object, error, "identity= is needed, and once");
-    return NULL;
-  }
-  for (guint i = 0; i < authz->rules->len; i++)
-    if (!((ImNbdAuthzRule *)authz->rules->pdata[i])->match) {
-      im_object_refuse (object, error, "rules.%u.match= is missing", i);
-      return NULL;
-    }
-  return g_steal_pointer (&authz);
-}
-
 /* --tls-authz.  Without a certificate that was verified a client has no name. */
 static bool
 add_authz (const ImOptions *options, ImNbdTls *tls, bool verifies, GError **error)
@@ -213,7 +125,7 @@ add_authz (const ImOptions *options, ImNbdTls *tls, bool verifies, GError **erro
   if (!verifies)
     return im_object_refuse (object, error,
                              "--tls-authz needs tls-creds-x509 with verify-peer=on");
-  ImNbdAuthz *authz = open_authz (object, error);
+  ImNbdAuthz *authz = im_authz_open (object, error);
   if (authz)
     im_nbd_tls_set_authz (tls, authz);
   return authz;

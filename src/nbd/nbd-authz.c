@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Lists of who may connect. */
 #include "nbd/nbd-authz.h"
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 static void
 rule_free (void *data)
@@ -15,6 +20,7 @@ im_nbd_authz_new (void)
 {
   ImNbdAuthz *authz = g_new0 (ImNbdAuthz, 1);
   authz->rules = g_ptr_array_new_with_free_func (rule_free);
+  authz->folder = -1;
   return authz;
 }
 
@@ -24,6 +30,9 @@ im_nbd_authz_free (ImNbdAuthz *authz)
   if (!authz)
     return;
   g_ptr_array_unref (authz->rules);
+  if (authz->folder >= 0)
+    close (authz->folder);
+  g_free (authz->file);
   g_free (authz);
 }
 
@@ -35,6 +44,40 @@ im_nbd_authz_add (ImNbdAuthz *authz)
   return rule;
 }
 
+bool
+im_nbd_authz_parse_policy (const char *text, bool *ret_allow)
+{
+  *ret_allow = g_str_equal (text, "allow");
+  return *ret_allow || g_str_equal (text, "deny");
+}
+
+bool
+im_nbd_authz_parse_format (const char *text, bool *ret_glob)
+{
+  *ret_glob = g_str_equal (text, "glob");
+  return *ret_glob || g_str_equal (text, "exact");
+}
+
+ImNbdAuthz *
+im_nbd_authz_open (const char *path, bool refresh, GError **error)
+{
+  g_autofree char *dir = g_path_get_dirname (path);
+  int folder = open (dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) {
+    im_set_errno (error, errno, "%s", dir);
+    return NULL;
+  }
+  g_autofree char *name = g_path_get_basename (path);
+  g_autoptr (ImNbdAuthz) authz = im_nbd_authz_read (folder, name, error);
+  if (!authz || !refresh) {
+    close (folder);
+    return g_steal_pointer (&authz);
+  }
+  authz->folder = folder;
+  authz->file = g_steal_pointer (&name);
+  return g_steal_pointer (&authz);
+}
+
 static bool
 rule_matches (const ImNbdAuthzRule *rule, const char *name)
 {
@@ -42,8 +85,8 @@ rule_matches (const ImNbdAuthzRule *rule, const char *name)
                     : g_str_equal (rule->match, name);
 }
 
-bool
-im_nbd_authz_allows (const ImNbdAuthz *authz, const char *name)
+static bool
+list_allows (const ImNbdAuthz *authz, const char *name)
 {
   for (guint i = 0; i < authz->rules->len; i++) {
     const ImNbdAuthzRule *rule = authz->rules->pdata[i];
@@ -51,4 +94,13 @@ im_nbd_authz_allows (const ImNbdAuthz *authz, const char *name)
       return rule->allow;
   }
   return authz->allow_others;
+}
+
+bool
+im_nbd_authz_allows (const ImNbdAuthz *authz, const char *name, GError **error)
+{
+  if (authz->folder < 0)
+    return list_allows (authz, name);
+  g_autoptr (ImNbdAuthz) now = im_nbd_authz_read (authz->folder, authz->file, error);
+  return now && list_allows (now, name);
 }

@@ -2,6 +2,7 @@
 /* Encrypting and decrypting what one connection carries. */
 #include "nbd/nbd-tls-session.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "nbd/nbd-tls-private.h"
 
 #include <errno.h>
@@ -238,6 +239,17 @@ describe (const ImNbdTlsSession *s, unsigned status)
   return copy;
 }
 
+static bool
+check_authz (ImNbdTlsSession *s, const char *name, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  if (name && im_nbd_authz_allows (s->tls->authz, name, &failure))
+    return true;
+  if (failure)
+    im_log_warning ("--tls-authz lets nobody in: %s", failure->message);
+  return refuse_peer (s, GNUTLS_A_ACCESS_DENIED, error, name, "--tls-authz denies it");
+}
+
 /* Whether the other side is one that is let in. */
 static bool
 check_peer (ImNbdTlsSession *s, GError **error)
@@ -254,9 +266,7 @@ check_peer (ImNbdTlsSession *s, GError **error)
     g_autofree char *text = describe (s, status);
     return refuse_peer (s, alert_for (status), error, name, text);
   }
-  if (s->tls->authz && !(name && im_nbd_authz_allows (s->tls->authz, name)))
-    return refuse_peer (s, GNUTLS_A_ACCESS_DENIED, error, name, "--tls-authz denies it");
-  return true;
+  return !s->tls->authz || check_authz (s, name, error);
 }
 
 /* As far as the socket's bytes go. */

@@ -145,7 +145,7 @@ uri() {
 said() {
   local i
   for ((i = 0; i < 100; i++)); do
-    ! grep -qF "$1" server.log || return 0
+    ! grep -qF -- "$1" server.log || return 0
     sleep 0.05
   done
   cat server.log
@@ -231,6 +231,63 @@ said() {
   serve_certificates server --object "authz-list,id=a,policy=allow,rules.0.match=$name,rules.0.policy=deny" --tls-authz a
   run ! timeout 30 nbdinfo "$(uri client)"
   end_server
+}
+
+@test "nbd-tls: a list of names in a file counts as it is when a client comes" {
+  need nbdinfo
+  local name='C=GB,O=Some People,CN=one'
+  local list="authz-list-file,id=a,filename=list.json"
+  printf '{"policy": "deny", "rules": [{"match": "%s", "policy": "allow"}]}' "$name" >list.json
+  serve_certificates server --object "$list" --tls-authz a
+  timeout 30 nbdinfo --size "$(uri client)"
+  # Written anew, replaced, spoilt, gone, and back again.
+  printf '{"policy": "allow", "rules": [{"match": "C=GB*", "format": "glob", "policy": "deny"}]}' >list.json
+  run ! timeout 30 nbdinfo "$(uri client)"
+  said "$name: --tls-authz denies it"
+  echo '{"policy": "allow"}' >next.json
+  mv next.json list.json
+  timeout 30 nbdinfo --size "$(uri client)"
+  echo '{"policy": "allow"' >list.json
+  run ! timeout 30 nbdinfo "$(uri client)"
+  said '--tls-authz lets nobody in: list.json: '
+  rm list.json
+  run ! timeout 30 nbdinfo "$(uri client)"
+  said 'list.json: No such file or directory'
+  echo '{"policy": "allow"}' >list.json
+  timeout 30 nbdinfo --size "$(uri client)"
+  end_server
+  serve_certificates server --object "$list,refresh=off" --tls-authz a
+  echo '{"policy": "deny"}' >list.json
+  timeout 30 nbdinfo --size "$(uri client)"
+  end_server
+}
+
+@test "nbd-tls: a file that is no list of names is refused, and why is said" {
+  refused_list() { # TEXT REASON
+    printf '%s' "$1" >list.json
+    run -1 timeout 30 "$IMGMOUNT" --nbd -k "$SOCKET" --object "tls-creds-x509,id=t,endpoint=server,dir=$PKI/server" \
+      --tls-creds t --object authz-list-file,id=a,filename=list.json --tls-authz a disk.raw
+    [[ ${#lines[@]} == 1 && $output == "imgmount: "*"--object authz-list-file,id=a: list.json: $2"* ]] ||
+      { echo "said: $output"; return 1; }
+  }
+  refused_list '' 'no JSON object'
+  refused_list '[]' 'no JSON object'
+  refused_list '{"policy": "perhaps"}' 'policy is neither'
+  refused_list '{"policy": 1}' 'policy is neither'
+  refused_list '{"other": "allow"}' 'a list has rules and policy'
+  refused_list '{"rules": {}}' 'rules is no array'
+  refused_list '{"rules": ["x"]}' 'rules[0]: no object'
+  refused_list '{"rules": [{"match": "x"}]}' 'rules[0]: match or policy is missing'
+  refused_list '{"rules": [{"match": "x", "policy": "allow"}, {"policy": "allow"}]}' 'rules[1]: match or policy is missing'
+  refused_list '{"rules": [{"match": null, "policy": "allow"}]}' 'rules[0]: what a rule says is text'
+  refused_list '{"rules": [{"match": "x", "policy": "allow", "format": "regex"}]}' 'rules[0]: format is neither'
+  refused_list '{"rules": [{"match": "x", "policy": "allow", "colour": "red"}]}' 'rules[0]: a rule has match'
+  refused_list "$(head -c 1100000 /dev/zero | tr '\0' ' ')" 'not a file, or one of over'
+  rm list.json
+  mkfifo list.json
+  run -1 timeout 30 "$IMGMOUNT" --nbd -k "$SOCKET" --object "tls-creds-x509,id=t,endpoint=server,dir=$PKI/server" \
+    --tls-creds t --object authz-list-file,id=a,filename=list.json --tls-authz a disk.raw
+  [[ $output == *'list.json: not a file'* ]]
 }
 
 @test "nbd-tls: the same names as qemu-nbd's are authorised" {
@@ -572,6 +629,11 @@ check_lists() {
   refused "rules.1.match' is not the next" "${nbd[@]}" "${server[@]}" --tls-creds t \
     --object authz-list,id=a,rules.1.match=x --tls-authz a
   refused "neither allow nor deny" "${nbd[@]}" "${server[@]}" --tls-creds t --object authz-list,id=a,policy=x --tls-authz a
+  refused "filename= is missing" "${nbd[@]}" "${server[@]}" --tls-creds t --object authz-list-file,id=a --tls-authz a
+  refused "refresh=x is neither" "${nbd[@]}" "${server[@]}" --tls-creds t \
+    --object authz-list-file,id=a,filename=x,refresh=x --tls-authz a
+  refused "authz-list-file,id=a: absent: No such file" "${nbd[@]}" "${server[@]}" --tls-creds t \
+    --object authz-list-file,id=a,filename=absent/x --tls-authz a
   refused "endpoint=server" "${nbd[@]}" --object "tls-creds-x509,id=t,dir=$PKI/server" --tls-creds t
   refused "dir= is missing" "${nbd[@]}" --object "tls-creds-x509,id=t,endpoint=server" --tls-creds t
   refused "verify-peer=maybe is neither on nor off" "${nbd[@]}" \

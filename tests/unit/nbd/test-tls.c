@@ -16,17 +16,17 @@ static void
 test_authz_rules_in_order (void)
 {
   g_autoptr (ImNbdAuthz) authz = im_nbd_authz_new ();
-  g_assert_false (im_nbd_authz_allows (authz, NAME));
+  g_assert_false (im_nbd_authz_allows (authz, NAME, NULL));
   *im_nbd_authz_add (authz) = (ImNbdAuthzRule){g_strdup (NAME), false, true};
   *im_nbd_authz_add (authz) = (ImNbdAuthzRule){g_strdup ("C=GB,*"), true, false};
   *im_nbd_authz_add (authz) = (ImNbdAuthzRule){g_strdup ("*"), false, true};
   authz->allow_others = true;
-  g_assert_true (im_nbd_authz_allows (authz, NAME));
-  g_assert_false (im_nbd_authz_allows (authz, NAME "x"));
-  g_assert_true (im_nbd_authz_allows (authz, "C=DE"));
+  g_assert_true (im_nbd_authz_allows (authz, NAME, NULL));
+  g_assert_false (im_nbd_authz_allows (authz, NAME "x", NULL));
+  g_assert_true (im_nbd_authz_allows (authz, "C=DE", NULL));
   authz->allow_others = false;
-  g_assert_false (im_nbd_authz_allows (authz, "C=DE"));
-  g_assert_true (im_nbd_authz_allows (authz, "*"));
+  g_assert_false (im_nbd_authz_allows (authz, "C=DE", NULL));
+  g_assert_true (im_nbd_authz_allows (authz, "*", NULL));
 }
 
 #if HAVE_GNUTLS
