@@ -46,6 +46,6 @@ im_form_info (const ImOptions *options)
   if (!pipeline)
     return im_form_fail (options->image, error);
   g_autofree char *text = options->json ? im_report_info_json (&pipeline->report, &error)
-                                        : im_report_info (pipeline->image);
+                                        : im_report_info (&pipeline->report);
   return print (options, text, error);
 }

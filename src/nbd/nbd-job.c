@@ -83,31 +83,59 @@ fail_for_memory (ImNbdJob *job)
   return im_nbd_job_fail (job, error);
 }
 
-/* Reads LENGTH bytes from where the job is, and sends them. */
-static ImNbdJobStep
-send_data (ImNbdJob *job, size_t length)
+/* Sends LENGTH bytes of BUFFER, those at which the job is. */
+static void
+push_data (ImNbdJob *job, ImNbdBuffer *buffer, size_t length)
 {
   ImNbdTransmission *t = job->t;
   uint64_t offset = job->request.offset + job->done;
-  g_autoptr (GError) error = NULL;
-  ImNbdBuffer *buffer = im_nbd_output_buffer (&t->output, length);
-  if (!buffer)
-    return fail_for_memory (job);
-  if (!im_block_pread (t->export->block, buffer->data, length, offset, &error)) {
-    im_nbd_output_recycle (&t->output, buffer);
-    return im_nbd_job_fail (job, error);
-  }
-  job->done += length;
-  bool last = job->done == job->request.length;
   ImNbdItem *item = im_nbd_output_item (&t->output);
+  job->done += length;
   item->to = im_nbd_reply_to (&t->session, &job->request);
-  item->head_length =
-      im_nbd_put_data (item->head, &item->to, last, offset, (uint32_t)length);
+  item->head_length = im_nbd_put_data (
+      item->head, &item->to, job->done == job->request.length, offset, (uint32_t)length);
   item->buffer = buffer;
   item->data = buffer->data;
   item->length = length;
   im_nbd_output_push (&t->output, item);
-  return last ? IM_NBD_JOB_DONE : IM_NBD_JOB_MORE;
+}
+
+/* A read that was answered as far as the job is. */
+static ImNbdJobStep
+fail_here (ImNbdJob *job, const GError *error)
+{
+  ImNbdTransmission *t = job->t;
+  ImNbdItem *item = im_nbd_output_item (&t->output);
+  item->to = im_nbd_reply_to (&t->session, &job->request);
+  item->head_length =
+      im_nbd_put_error_at (item->head, &item->to, error_code (&job->request, error),
+                           error->message, job->request.offset + job->done);
+  im_nbd_output_push (&t->output, item);
+  complain (job, error);
+  return IM_NBD_JOB_DONE;
+}
+
+/* Reads LENGTH bytes from where the job is, and sends them; or as many as there are
+ * before some that cannot be read, where the reply may have several chunks. */
+static ImNbdJobStep
+send_data (ImNbdJob *job, size_t length, bool single)
+{
+  ImNbdTransmission *t = job->t;
+  size_t before;
+  g_autoptr (GError) error = NULL;
+  ImNbdBuffer *buffer = im_nbd_output_buffer (&t->output, length);
+  if (!buffer)
+    return fail_for_memory (job);
+  if (im_block_pread_part (t->export->block, buffer->data, length,
+                           job->request.offset + job->done, &before, &error)) {
+    push_data (job, buffer, length);
+    return job->done == job->request.length ? IM_NBD_JOB_DONE : IM_NBD_JOB_MORE;
+  }
+  if (before > 0 && !single)
+    push_data (job, buffer, before);
+  else
+    im_nbd_output_recycle (&t->output, buffer);
+  return single ? im_nbd_job_fail (job, error) : fail_here (job, error);
 }
 
 static ImNbdJobStep
@@ -131,7 +159,7 @@ read_step (ImNbdJob *job)
 {
   const ImNbdRequest *request = &job->request;
   if (im_nbd_read_is_single (job->t, request))
-    return send_data (job, (size_t)request->length);
+    return send_data (job, (size_t)request->length, true);
   if (im_nbd_output_park (&job->t->output, &job->parked))
     return IM_NBD_JOB_PARKED;
   ImExtent extents[MAP_BATCH];
@@ -143,7 +171,7 @@ read_step (ImNbdJob *job)
     return im_nbd_job_fail (job, error);
   bool hole;
   uint64_t data = im_nbd_read_run (extents, n, 0, IM_NBD_PIECE, &hole);
-  return hole ? send_hole (job, extents[0].length) : send_data (job, (size_t)data);
+  return hole ? send_hole (job, extents[0].length) : send_data (job, (size_t)data, false);
 }
 
 /* Sends the status chunk of the context ID. */

@@ -113,6 +113,7 @@ enum {
 #define IM_NBD_REPLY_BLOCK_STATUS     5u
 #define IM_NBD_REPLY_BLOCK_STATUS_EXT 6u
 #define IM_NBD_REPLY_ERROR            0x8001u
+#define IM_NBD_REPLY_ERROR_OFFSET     0x8002u
 
 #define IM_NBD_STATE_HOLE 0x1u
 #define IM_NBD_STATE_ZERO 0x2u

@@ -83,16 +83,33 @@ text_fitting (const char *text, size_t max)
   return (size_t)(g_utf8_find_prev_char (text, text + max + 1) - text);
 }
 
-size_t
-im_nbd_put_error (uint8_t *p, const ImNbdReplyTo *to, uint32_t error, const char *text)
+/* An error chunk of TYPE, in which EXTRA bytes follow the text. */
+static size_t
+put_error_chunk (uint8_t *p, const ImNbdReplyTo *to, uint16_t type, uint32_t error,
+                 const char *text, uint32_t extra)
 {
-  if (to->mode == IM_NBD_MODE_SIMPLE)
-    return put_simple (p, to->cookie, error);
   size_t n =
       g_utf8_validate (text, -1, NULL) ? text_fitting (text, IM_NBD_ERROR_TEXT_MAX) : 0;
-  size_t head = put_chunk (p, to, true, IM_NBD_REPLY_ERROR, (uint32_t)(6 + n));
+  size_t head = put_chunk (p, to, true, type, (uint32_t)(6 + n) + extra);
   im_put_be32 (p + head, error);
   im_put_be16 (p + head + 4, (uint16_t)n);
   memcpy (p + head + 6, text, n);
   return head + 6 + n;
+}
+
+size_t
+im_nbd_put_error (uint8_t *p, const ImNbdReplyTo *to, uint32_t error, const char *text)
+{
+  return to->mode == IM_NBD_MODE_SIMPLE
+             ? put_simple (p, to->cookie, error)
+             : put_error_chunk (p, to, IM_NBD_REPLY_ERROR, error, text, 0);
+}
+
+size_t
+im_nbd_put_error_at (uint8_t *p, const ImNbdReplyTo *to, uint32_t error, const char *text,
+                     uint64_t offset)
+{
+  size_t n = put_error_chunk (p, to, IM_NBD_REPLY_ERROR_OFFSET, error, text, 8);
+  im_put_be64 (p + n, offset);
+  return n + 8;
 }

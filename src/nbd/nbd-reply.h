@@ -5,9 +5,9 @@
 
 #include "nbd/nbd-request.h"
 
-/* An error chunk: extended header, error, length of the text, text. */
+/* An error chunk: extended header, error, length of the text, text, offset. */
 #define IM_NBD_ERROR_TEXT_MAX 120u
-#define IM_NBD_HEAD_MAX       (IM_NBD_EXTENDED_REPLY_SIZE + 6u + IM_NBD_ERROR_TEXT_MAX)
+#define IM_NBD_HEAD_MAX       (IM_NBD_EXTENDED_REPLY_SIZE + 6u + IM_NBD_ERROR_TEXT_MAX + 8u)
 
 /* Who is answered. */
 typedef struct {
@@ -41,3 +41,7 @@ size_t im_nbd_put_success (uint8_t *p, const ImNbdReplyTo *to);
 /* Failure, and the end of the reply.  TEXT is cut to fit, at a whole character. */
 size_t im_nbd_put_error (uint8_t *p, const ImNbdReplyTo *to, uint32_t error,
                          const char *text);
+
+/* The same of a read that came as far as OFFSET.  Not for simple replies. */
+size_t im_nbd_put_error_at (uint8_t *p, const ImNbdReplyTo *to, uint32_t error,
+                            const char *text, uint64_t offset);

@@ -18,9 +18,7 @@ char *im_report_drawing (ImBlock *disk, const ImPartitionTable *table,
 /* --list --json: a superset of what `sfdisk --json` prints. */
 char *im_report_list_json (const ImImage *image, const ImPartitionTable *table,
                            GError **error);
-/* --info, for people. */
-char *im_report_info (const ImImage *image);
-/* All that info.json tells of; borrowed. */
+/* All that --info and info.json tell of; borrowed. */
 typedef struct {
   const ImImage *image;
   const ImPartitionTable *table; /* may be NULL */
@@ -30,6 +28,8 @@ typedef struct {
   ImDamage *damage;              /* of disk; NULL: nobody looks for any */
 } ImReport;
 
+/* --info, for people. */
+char *im_report_info (const ImReport *report);
 /* --info --json and info.json: partitions included. */
 char *im_report_info_json (const ImReport *report, GError **error);
 

@@ -4,6 +4,8 @@
 #include "report/report.h"
 #include "report/words.h"
 
+#include <inttypes.h>
+
 #define U64 "%" G_GUINT64_FORMAT
 
 /* Keys with their indentation; the longest usual ones fit. */
@@ -258,9 +260,34 @@ append_image (GString *text, ImBlock *disk, const char *format)
   append_facts (text, 2, 0, facts);
 }
 
-char *
-im_report_info (const ImImage *image)
+/* What was met of it until now: the partition table has been read, and no more. */
+static void
+append_damage (GString *text, const ImReport *report)
 {
+  uint64_t unlisted;
+  if (!report->damage)
+    return;
+  g_autoptr (GArray) ranges =
+      im_damage_list (report->damage, 0, report->disk->size, &unlisted);
+  if (ranges->len == 0)
+    return;
+  g_string_append_printf (text, "damage, read as %s:\n",
+                          report->disk->fills_damage ? "zeros" : "errors");
+  for (guint i = 0; i < ranges->len; i++) {
+    const ImDamageRange *range = &g_array_index (ranges, ImDamageRange, i);
+    g_autofree char *size = format_bytes (range->length);
+    g_autofree char *reason = im_format_line (range->reason, false);
+    g_string_append_printf (text, "  at disk offset %" PRIu64 ", %s: %s\n", range->offset,
+                            size, reason);
+  }
+  if (unlisted > 0)
+    g_string_append_printf (text, "  and more, %" PRIu64 " bytes\n", unlisted);
+}
+
+char *
+im_report_info (const ImReport *report)
+{
+  const ImImage *image = report->image;
   GString *text = g_string_new (NULL);
   g_autofree char *path = im_format_line (image->path, false);
   g_string_append_printf (text, "%s\n", path);
@@ -272,5 +299,6 @@ im_report_info (const ImImage *image)
     g_string_append_printf (text, "parent %u: %s\n", ++depth, name);
     append_image (text, parent, parent->ops->name);
   }
+  append_damage (text, report);
   return g_string_free (text, FALSE);
 }

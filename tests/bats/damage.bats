@@ -154,6 +154,17 @@ salvages() { # IMAGE [OPTION...]
   jq -e 'all(.damage.ranges[]; .reason | startswith("parent 1: table entry at "))' out.json
 }
 
+@test "damage: --info tells of what the partition table's reading met" {
+  qemu-img convert -f raw -O qcow2 "$DISK" bad.qcow2
+  poke bad.qcow2 "$(l2_entry bad.qcow2 0)" '\x80\x7f'
+  run -0 "$IMGMOUNT" --info bad.qcow2
+  [[ $output == *$'\ndamage, read as errors:\n  at disk offset 0, 64 KiB (65536 bytes): table entry at 0x'* ]]
+  run -0 --separate-stderr "$IMGMOUNT" --info --damage=zero bad.qcow2
+  [[ $output == *$'\ndamage, read as zeros:\n  at disk offset 0, 64 KiB (65536 bytes): table entry at 0x'* ]]
+  run -0 "$IMGMOUNT" --info "$DISK"
+  [[ $output != *damage* ]]
+}
+
 @test "damage: more of it than anybody reads is counted" {
   qemu-img convert -f raw -O qcow2 -o cluster_size=512 "$DISK" bad.qcow2
   /usr/bin/python3 - bad.qcow2 <<'END'
@@ -248,6 +259,21 @@ for at, n in ((bad, 512), (bad - 1, 2), (0, len(disk)), (bad + 65535, 1)):
         assert error.errno == "EIO", error
     else:
         sys.exit("%d bytes at %d were read" % (n, at))
+
+# In chunks: all that lies before the damage, then where it is.
+got, errors = bytearray(), []
+def chunk(data, offset, status, error):
+    if status == nbd.READ_ERROR:
+        errors.append(offset)
+    else:
+        assert offset == 4096 + len(got) and not errors
+        got.extend(data)
+try:
+    h.pread_structured(bad + 65536, 4096, chunk)
+except nbd.Error as error:
+    assert error.errno == "EIO", error
+assert errors == [bad], errors
+assert got == disk[4096:bad]
 END
   stop_serving
 }

@@ -111,6 +111,16 @@ test_error (void)
                "00000005"
                "0002"
                "6e6f");
+  assert_wire (p, im_nbd_put_error_at (p, &structured, IM_NBD_EIO, "no", 0x1234),
+               "668e33ef"
+               "0001"
+               "8002"
+               "0102030405060708"
+               "00000010"
+               "00000005"
+               "0002"
+               "6e6f"
+               "0000000000001234");
 }
 
 static void
@@ -126,6 +136,9 @@ test_long_text_is_cut_at_a_character (void)
   g_assert_cmpuint (length, ==, n - 38);
   g_assert_cmpuint (length, >, IM_NBD_ERROR_TEXT_MAX - 4);
   g_assert_true (g_utf8_validate ((const char *)p + 38, (gssize)length, NULL));
+  n = im_nbd_put_error_at (p, &extended, IM_NBD_EIO, text->str, 0x1234);
+  g_assert_cmpuint (n, <=, sizeof p);
+  g_assert_cmpuint (im_get_be64 (p + n - 8), ==, 0x1234);
 }
 
 static void

@@ -91,7 +91,9 @@ test_info_tells_the_chain_and_its_facts (void)
   g_autoptr (ImBlock) chain = test_chain_new (file);
   ImImage image = test_image ("top", disk);
   image.disk = chain;
-  g_autofree char *text = im_report_info (&image);
+  g_autoptr (ImDamage) damage = im_damage_new (NULL, NULL);
+  ImReport report = {.image = &image, .disk = chain, .damage = damage};
+  g_autofree char *text = im_report_info (&report);
   static const char facts[] = "  cluster size            64 KiB (65536 bytes)\n"
                               "  dirty                   yes\n"
                               "  odd text                a\\x0ab\n"
@@ -109,6 +111,24 @@ test_info_tells_the_chain_and_its_facts (void)
   g_assert_nonnull (strstr (text, "  format                  test\n"
                                   "  virtual size            1 KiB (1024 bytes)\n"
                                   "  file size               4 KiB (4096 bytes)\n"));
+}
+
+static void
+test_info_ends_with_the_damage_that_was_met (void)
+{
+  g_autoptr (TestDisk) disk = test_disk_new (1048576);
+  ImImage image = test_image ("top", disk);
+  g_autoptr (ImDamage) damage = im_damage_new (NULL, NULL);
+  ImReport report = {.image = &image, .disk = image.disk, .damage = damage};
+  g_autofree char *none = im_report_info (&report);
+  g_assert_null (strstr (none, "damage"));
+  im_damage_add (damage, 65536, 65536, "bad\nentry");
+  im_damage_add (damage, 0, 512, "medium");
+  g_autofree char *text = im_report_info (&report);
+  g_assert_true (g_str_has_suffix (
+      text, "damage, read as errors:\n"
+            "  at disk offset 0, 512 bytes: medium\n"
+            "  at disk offset 65536, 64 KiB (65536 bytes): bad\\x0aentry\n"));
 }
 
 static void
@@ -142,6 +162,8 @@ main (int argc, char **argv)
   ADD ("containers-remarks-and-warnings", test_containers_remarks_and_warnings);
   ADD ("names-cannot-break-the-line", test_names_cannot_break_the_line);
   ADD ("info-tells-the-chain-and-its-facts", test_info_tells_the_chain_and_its_facts);
+  ADD ("info-ends-with-the-damage-that-was-met",
+       test_info_ends_with_the_damage_that_was_met);
   ADD ("status", test_status);
   ADD ("status-of-nothing", test_status_of_nothing);
   return g_test_run ();
