@@ -7,6 +7,10 @@
 /* sfdisk tells the number of slots where it is another than this. */
 #define USUAL_SLOTS 128u
 
+/* sfdisk aligns new partitions to 1 MiB, and says so where a disk is too small for that.
+ */
+#define SMALL_DISK (4u << 20)
+
 /* Of the lesser schemes: the type's number as sfdisk has it, or its text. */
 static void
 add_other_type (JsonBuilder *json, const ImPartition *p)
@@ -98,6 +102,10 @@ add_sfdisk_table (JsonBuilder *json, const char *device, const ImPartitionTable 
       g_autofree char *slots = g_strdup_printf ("%u", table->slots);
       im_json_add_string (json, "table-length", slots);
     }
+  }
+  if (table->disk_size <= SMALL_DISK) {
+    g_autofree char *grain = g_strdup_printf ("%u", table->sector_size);
+    im_json_add_string (json, "grain", grain);
   }
   im_json_add_number (json, "sectorsize", table->sector_size);
 }

@@ -63,7 +63,7 @@ def compare(where, a, b, keys):
             print(f"{where}: {key}: sfdisk {a.get(key)!r}, imgmount {b.get(key)!r}")
             bad = 1
 
-table_keys = {"label", "id", "device", "unit", "firstlba", "lastlba", "sectorsize", "table-length"}
+table_keys = {"label", "id", "device", "unit", "firstlba", "lastlba", "sectorsize", "table-length", "grain"}
 entry_keys = {"node", "start", "size", "type", "uuid", "name", "attrs", "bootable"}
 compare("table", theirs, ours, table_keys | set(theirs) - {"partitions"})
 a, b = theirs.get("partitions", []), ours["partitions"]

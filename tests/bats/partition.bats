@@ -98,6 +98,16 @@ END
   same_as_sfdisk short.img
 }
 
+@test "partition: disks up to 4 MiB, for which sfdisk has another grain" {
+  local size label
+  for size in 2M 4M 4097K; do
+    for label in gpt dos; do
+      make_table x.img "$size" <<<"label: $label"$'\nsize=100K'
+      same_as_sfdisk x.img
+    done
+  done
+}
+
 @test "partition: a GPT by parted, with names" {
   need parted
   truncate -s 64M x.img

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 IMGMOUNT = os.environ["IMGMOUNT"]
-TABLE_KEYS = {"label", "id", "device", "unit", "firstlba", "lastlba", "sectorsize", "table-length"}
+TABLE_KEYS = {"label", "id", "device", "unit", "firstlba", "lastlba", "sectorsize", "table-length", "grain"}
 ENTRY_KEYS = {"node", "start", "size", "type", "uuid", "name", "attrs", "bootable"}
 
 

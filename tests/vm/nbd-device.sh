@@ -285,6 +285,7 @@ with_socket() {
 
 in_foreground() {
   section "foreground-$name"
+  rm -f /tmp/said
   imgmount --nbd $way -v -c /dev/nbd0 gpt.qcow2 >/tmp/said 2>/tmp/verbose &
   until_true grep -q nbd0 /tmp/said
   cat /tmp/said
