@@ -11,6 +11,7 @@ enum {
   IN_FLIGHT = 16,
   SLACK_MAX = 8 << 20, /* bytes that they lie apart */
   WINDOW = 8 << 20,    /* bytes decoded ahead of a stream, of a large cache */
+  TRUST = 4,           /* no more is, than so many times what the stream has read */
   PIECE = 128 << 10    /* bytes that one task decodes */
 };
 
@@ -18,6 +19,7 @@ enum {
 typedef struct {
   uint64_t next;  /* where its last read ended */
   uint64_t ahead; /* up to where decoding was asked for */
+  uint64_t read;  /* bytes; two random reads may happen to lie side by side */
   uint64_t used;  /* when, in notes */
 } Stream;
 
@@ -107,13 +109,15 @@ plan (ImReadAhead *read_ahead, uint64_t offset, uint64_t end, uint64_t size,
   pthread_mutex_lock (&read_ahead->mutex);
   Stream *stream = find_stream (read_ahead, offset, end, &known);
   stream->used = ++read_ahead->clock;
+  stream->read += end - offset;
   uint64_t from = 0, to = 0;
   if (!known) {
-    *stream = (Stream){.next = end, .ahead = end, .used = stream->used};
+    *stream =
+        (Stream){.next = end, .ahead = end, .read = end - offset, .used = stream->used};
   } else if (end > stream->next) {
     stream->next = end;
     from = im_max (stream->ahead, end);
-    to = im_min (end + window, size);
+    to = im_min (end + im_min (window, stream->read * TRUST), size);
     /* Only when a good part of the window is free, so that tasks are of a useful size. */
     if (to < size && to < from + PIECE)
       to = from;
