@@ -152,16 +152,25 @@ check_status (Client *client, const ImNbdRequest *request, Answer *answer, bool 
   g_assert_cmpuint (sum, <=, FUZZ_DISK_SIZE);
 }
 
+/* Of a chunk of TYPE: an error, a text, and for some the place. */
 static void
-check_failure (Client *client, Answer *answer, uint64_t length)
+check_failure (Client *client, const ImNbdRequest *request, Answer *answer, uint16_t type,
+               uint64_t length)
 {
-  uint8_t raw[6];
-  g_assert_cmpuint (length, >=, sizeof raw);
-  receive (client, raw, sizeof raw, true);
+  uint8_t raw[8];
+  bool located = type == IM_NBD_REPLY_ERROR_OFFSET;
+  uint64_t fixed = located ? 6 + 8 : 6;
+  g_assert_cmpuint (length, >=, fixed);
+  receive (client, raw, 6, true);
   check_error (im_get_be32 (raw));
-  g_assert_cmpuint (im_get_be16 (raw + 4), ==, length - sizeof raw);
-  skip (client, length - sizeof raw);
+  g_assert_cmpuint (im_get_be16 (raw + 4), ==, length - fixed);
+  skip (client, length - fixed);
   answer->failed = true;
+  if (!located)
+    return;
+  receive (client, raw, 8, true);
+  g_assert_cmpuint (request->type, ==, IM_NBD_CMD_READ);
+  g_assert_cmpuint (im_get_be64 (raw), ==, request->offset + answer->bytes);
 }
 
 static void
@@ -201,8 +210,8 @@ check_chunk (Client *client)
     check_content (client, request, answer, type, length);
   else if (type == IM_NBD_REPLY_BLOCK_STATUS || type == IM_NBD_REPLY_BLOCK_STATUS_EXT)
     check_status (client, request, answer, extended, length);
-  else if (type == IM_NBD_REPLY_ERROR)
-    check_failure (client, answer, length);
+  else if (type == IM_NBD_REPLY_ERROR || type == IM_NBD_REPLY_ERROR_OFFSET)
+    check_failure (client, request, answer, type, length);
   else
     g_assert_true (type == IM_NBD_REPLY_NONE && length == 0 &&
                    flags & IM_NBD_REPLY_FLAG_DONE);

@@ -215,17 +215,22 @@ simple_reply (Client *client, uint64_t cookie)
   return im_get_be32 (head + 4);
 }
 
-/* The error of an error chunk, whose text must be there. */
+/* The error of an error chunk, whose text must be there.  One that says where the error
+ * is says WHERE. */
 static uint32_t
-error_chunk (Client *client, const Chunk *chunk)
+error_chunk (Client *client, const Chunk *chunk, uint64_t where)
 {
   uint8_t body[IM_NBD_HEAD_MAX];
-  g_assert_cmphex (chunk->type, ==, IM_NBD_REPLY_ERROR);
+  bool located = chunk->type == IM_NBD_REPLY_ERROR_OFFSET;
+  uint32_t fixed = located ? 14 : 6;
+  g_assert_true (located || chunk->type == IM_NBD_REPLY_ERROR);
   g_assert_true (chunk->done);
-  g_assert_cmpuint (chunk->length, >, 6);
+  g_assert_cmpuint (chunk->length, >, fixed);
   g_assert_cmpuint (chunk->length, <=, sizeof body);
   client_receive (client, body, chunk->length);
-  g_assert_cmpuint (im_get_be16 (body + 4), ==, chunk->length - 6);
+  g_assert_cmpuint (im_get_be16 (body + 4), ==, chunk->length - fixed);
+  if (located)
+    g_assert_cmpuint (im_get_be64 (body + chunk->length - 8), ==, where);
   return im_get_be32 (body);
 }
 
@@ -268,7 +273,7 @@ client_read_reply (Client *client, uint64_t cookie, uint64_t offset, uint64_t le
     Chunk chunk = client_chunk (client);
     g_assert_cmpuint (chunk.cookie, ==, cookie);
     if (chunk.type & 0x8000)
-      return error_chunk (client, &chunk);
+      return error_chunk (client, &chunk, offset + covered);
     if (chunk.type != IM_NBD_REPLY_NONE)
       content_chunk (client, &chunk, offset, length, seen, &covered);
     if (chunk.done)
@@ -293,7 +298,7 @@ client_reply (Client *client)
   Chunk chunk = client_chunk (client);
   g_assert_cmpuint (chunk.cookie, ==, client->cookie);
   if (chunk.type != IM_NBD_REPLY_NONE)
-    return error_chunk (client, &chunk);
+    return error_chunk (client, &chunk, UINT64_MAX);
   g_assert_true (chunk.done);
   return 0;
 }
