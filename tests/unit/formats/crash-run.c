@@ -292,6 +292,14 @@ crash_wanted (unsigned usually)
   return factor ? usually * (unsigned)atoi (factor) : usually;
 }
 
+unsigned
+crash_sampled (unsigned n)
+{
+  const char *sample = g_getenv ("IMGMOUNT_TEST_SAMPLE");
+
+  return sample ? MAX (n / (unsigned)MAX (atoi (sample), 1), 1) : n;
+}
+
 uint32_t
 crash_seed (uint32_t n)
 {

@@ -51,6 +51,10 @@ unsigned crash_run (const CrashSubject *subject, const CrashPlan *plan, char **r
  * says; that many times more. */
 unsigned crash_wanted (unsigned usually);
 
+/* Of N of anything, those that IMGMOUNT_TEST_SAMPLE leaves: one of so many, at least one.
+ */
+unsigned crash_sampled (unsigned n);
+
 /* IMGMOUNT_TEST_SEED plus N: other random work, on another day. */
 uint32_t crash_seed (uint32_t n);
 
