@@ -88,8 +88,11 @@ read_rules (ImNbdAuthz *authz, JsonNode *node, GError **error)
     return refuse (error, "rules is no array");
   JsonArray *rules = json_node_get_array (node);
   guint n = json_array_get_length (rules);
-  if (n > IM_NBD_AUTHZ_RULES_MAX)
-    return refuse (error, "more than 4096 rules");
+  if (n > IM_NBD_AUTHZ_RULES_MAX) {
+    g_set_error (error, IM_ERROR, IM_ERROR_LIMIT, "%u rules, more than %u", n,
+                 IM_NBD_AUTHZ_RULES_MAX);
+    return false;
+  }
   for (guint i = 0; i < n; i++) {
     JsonNode *rule = json_array_get_element (rules, i);
     bool read =

@@ -282,6 +282,8 @@ said() {
   refused_list '{"rules": [{"match": null, "policy": "allow"}]}' 'rules[0]: what a rule says is text'
   refused_list '{"rules": [{"match": "x", "policy": "allow", "format": "regex"}]}' 'rules[0]: format is neither'
   refused_list '{"rules": [{"match": "x", "policy": "allow", "colour": "red"}]}' 'rules[0]: a rule has match'
+  refused_list "$(printf '{"rules": ['; printf '{"match": "x", "policy": "deny"},%.0s' {1..4096}
+    printf '{"match": "x", "policy": "deny"}]}')" '4097 rules, more than 4096'
   refused_list "$(head -c 1100000 /dev/zero | tr '\0' ' ')" 'not a file, or one of over'
   rm list.json
   mkfifo list.json
