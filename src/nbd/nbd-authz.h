@@ -36,8 +36,8 @@ bool im_nbd_authz_parse_format (const char *text, bool *ret_glob);
 
 /* The list in the file PATH, which QEMU's authz-list-file describes:
  *
- *   {"policy": "deny", "rules": [{"match": "CN=one", "policy": "allow", "format":
- * "exact"}]}
+ *   {"policy": "deny", "rules": [
+ *     {"match": "CN=one", "policy": "allow", "format": "exact"}]}
  *
  * REFRESH: it is read again for each client, also when it was replaced by another. */
 ImNbdAuthz *im_nbd_authz_open (const char *path, bool refresh, GError **error);

@@ -44,15 +44,22 @@ complain (ImNbdJob *job, const GError *error)
                     request->length, request->offset, name, error->message);
 }
 
+/* A piece of the reply. */
+static ImNbdItem *
+new_item (const ImNbdJob *job)
+{
+  ImNbdItem *item = im_nbd_output_item (&job->t->output);
+  item->to = im_nbd_reply_to (&job->t->session, &job->request);
+  return item;
+}
+
 ImNbdJobStep
 im_nbd_job_fail (ImNbdJob *job, const GError *error)
 {
-  ImNbdTransmission *t = job->t;
   uint32_t code = error_code (&job->request, error);
-  ImNbdItem *item = im_nbd_output_item (&t->output);
-  item->to = im_nbd_reply_to (&t->session, &job->request);
+  ImNbdItem *item = new_item (job);
   item->head_length = im_nbd_put_error (item->head, &item->to, code, error->message);
-  im_nbd_output_push (&t->output, item);
+  im_nbd_output_push (&job->t->output, item);
   /* That zeros are not to be had fast is an answer like any other. */
   if (code != IM_NBD_ENOTSUP)
     complain (job, error);
@@ -62,8 +69,7 @@ im_nbd_job_fail (ImNbdJob *job, const GError *error)
 ImNbdItem *
 im_nbd_job_success (const ImNbdJob *job)
 {
-  ImNbdItem *item = im_nbd_output_item (&job->t->output);
-  item->to = im_nbd_reply_to (&job->t->session, &job->request);
+  ImNbdItem *item = new_item (job);
   item->head_length = im_nbd_put_success (item->head, &item->to);
   return item;
 }
@@ -89,9 +95,8 @@ push_data (ImNbdJob *job, ImNbdBuffer *buffer, size_t length)
 {
   ImNbdTransmission *t = job->t;
   uint64_t offset = job->request.offset + job->done;
-  ImNbdItem *item = im_nbd_output_item (&t->output);
+  ImNbdItem *item = new_item (job);
   job->done += length;
-  item->to = im_nbd_reply_to (&t->session, &job->request);
   item->head_length = im_nbd_put_data (
       item->head, &item->to, job->done == job->request.length, offset, (uint32_t)length);
   item->buffer = buffer;
@@ -105,8 +110,7 @@ static ImNbdJobStep
 fail_here (ImNbdJob *job, const GError *error)
 {
   ImNbdTransmission *t = job->t;
-  ImNbdItem *item = im_nbd_output_item (&t->output);
-  item->to = im_nbd_reply_to (&t->session, &job->request);
+  ImNbdItem *item = new_item (job);
   item->head_length =
       im_nbd_put_error_at (item->head, &item->to, error_code (&job->request, error),
                            error->message, job->request.offset + job->done);
@@ -142,11 +146,10 @@ static ImNbdJobStep
 send_hole (ImNbdJob *job, uint64_t length)
 {
   ImNbdTransmission *t = job->t;
-  ImNbdItem *item = im_nbd_output_item (&t->output);
+  ImNbdItem *item = new_item (job);
   uint64_t offset = job->request.offset + job->done;
   job->done += length;
   bool last = job->done == job->request.length;
-  item->to = im_nbd_reply_to (&t->session, &job->request);
   item->head_length =
       im_nbd_put_hole (item->head, &item->to, last, offset, (uint32_t)length);
   im_nbd_output_push (&t->output, item);
@@ -190,8 +193,7 @@ send_status (ImNbdJob *job, uint32_t id, bool last)
     im_nbd_output_recycle (&t->output, buffer);
     return im_nbd_job_fail (job, error);
   }
-  ImNbdItem *item = im_nbd_output_item (&t->output);
-  item->to = im_nbd_reply_to (&t->session, &job->request);
+  ImNbdItem *item = new_item (job);
   item->head_length = im_nbd_put_status (item->head, &item->to, last, id, n);
   item->buffer = buffer;
   item->data = buffer->data;

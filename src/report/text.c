@@ -4,8 +4,6 @@
 #include "report/report.h"
 #include "report/words.h"
 
-#include <inttypes.h>
-
 #define U64 "%" G_GUINT64_FORMAT
 
 /* Keys with their indentation; the longest usual ones fit. */
@@ -277,11 +275,11 @@ append_damage (GString *text, const ImReport *report)
     const ImDamageRange *range = &g_array_index (ranges, ImDamageRange, i);
     g_autofree char *size = format_bytes (range->length);
     g_autofree char *reason = im_format_line (range->reason, false);
-    g_string_append_printf (text, "  at disk offset %" PRIu64 ", %s: %s\n", range->offset,
+    g_string_append_printf (text, "  at disk offset " U64 ", %s: %s\n", range->offset,
                             size, reason);
   }
   if (unlisted > 0)
-    g_string_append_printf (text, "  and more, %" PRIu64 " bytes\n", unlisted);
+    g_string_append_printf (text, "  and more, " U64 " bytes\n", unlisted);
 }
 
 char *
