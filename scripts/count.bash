@@ -17,6 +17,14 @@ add_remarks() {
     -e 's/^ok [0-9]+ (.*) # skip/skipped: \1 #/p' "$1")
 }
 
+# seconds_for MOST: how long something may take, with IMGMOUNT_TEST_DEADLINE (seconds since the
+# epoch) as the end of all.
+seconds_for() {
+  local left=$((${IMGMOUNT_TEST_DEADLINE:-$(($(date +%s) + $1))} - $(date +%s)))
+  ((left < $1)) || left=$1
+  echo $((left > 5 ? left : 5))
+}
+
 # junit_names LOG ELEMENT: of the test cases that have it.
 junit_names() {
   grep -oE "<testcase name=\"[^\"]*\"[^>]*>[[:space:]]*<$2" "$1" | cut -d'"' -f2 | tr '\n' ' '
@@ -28,7 +36,8 @@ run_meson_tests() {
   shift
   rm -f "$log"
   # A busy machine, and sanitizers, take their time.
-  meson test -C "$build" --print-errorlogs --timeout-multiplier 5 "$@" || status=1
+  timeout --kill-after=30 "$(seconds_for 1500)" \
+    meson test -C "$build" --print-errorlogs --timeout-multiplier 5 "$@" || status=1
   local all bad not
   all=$(grep -o '<testcase ' "$log" 2>/dev/null | wc -l)
   bad=$(grep -oE '<(failure|error)[ />]' "$log" 2>/dev/null | wc -l)
@@ -47,24 +56,47 @@ for file in tests/bats/*.bats; do
 done
 unset file
 
-# bats_file FILE FOLDER: runs one, and prints it in one piece.
+# say_what_hangs PLACE: who waits for what, as TAP's remarks; then takes what is mounted in
+# PLACE away by force, so that those who wait for it go on.
+say_what_hangs() {
+  local pid mountpoint
+  ps -N --ppid 2 -o pid=,stat=,wchan:30=,args= | cut -c1-150 | sed 's/^/# /'
+  for pid in $(ps -eo pid=,stat= | awk '$2 ~ /^D/ { print $1 }'); do
+    sed "s/^/# $pid: /" "/proc/$pid/stack" 2>/dev/null
+  done
+  while read -r _ mountpoint _; do
+    [[ $mountpoint != "$1"/* ]] || umount -f -l "$mountpoint"
+  done <<<"$(tac /proc/mounts)"
+}
+
+# bats_file FILE FOLDER: runs one, and prints it in one piece.  What takes ten times as long as
+# it should is stuck.
 bats_file() {
-  local log=$2/${1##*/} started=$SECONDS
-  bats --tap "$1" >"$log" 2>&1
-  echo $? >"$log.status"
+  local name=${1##*/} log=$2/${1##*/} started=$SECONDS
+  local place=$2/${name%.bats} status
+  timeout --kill-after=30 "$(seconds_for 1200)" bats --tempdir "$place" --tap "$1" >"$log" 2>&1
+  status=$?
+  if ((status == 124 || status == 137)); then
+    {
+      printf '\nnot ok 0 %s: not over after %d s\n' "$1" $((SECONDS - started))
+      say_what_hangs "$place"
+    } >>"$log"
+  fi
+  echo $status >"$log.status"
   {
     flock 9
     printf '# %s (%d s)\n' "$1" $((SECONDS - started))
     cat "$log"
   } 9>"$2/lock"
 }
-export -f bats_file
+export -f bats_file seconds_for say_what_hangs
 
 # run_bats FILE...: prints TAP, one more file at a time than there are processors, since tests
 # wait a good deal; a file that bats cannot run is a failure.
 run_bats() {
   local logs log bad not good
-  logs=$(mktemp -d)
+  # Short: sockets are made in it.
+  logs=$(mktemp -d /tmp/im.XXXX)
   printf '%s\0' "$@" | xargs -0 -P $(($(nproc) + 1)) -I FILE bash -c 'bats_file "$@"' _ FILE "$logs"
   for log in "$logs"/*.bats; do
     [[ -e $log ]] || continue
