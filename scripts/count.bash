@@ -72,8 +72,7 @@ say_what_hangs() {
 # bats_file FILE FOLDER: runs one, and prints it in one piece.  What takes ten times as long as
 # it should is stuck.
 bats_file() {
-  local name=${1##*/} log=$2/${1##*/} started=$SECONDS
-  local place=$2/${name%.bats} status
+  local log=$2/${1##*/} place=$2/$$ started=$SECONDS status
   timeout --kill-after=30 "$(seconds_for 1200)" bats --tempdir "$place" --tap "$1" >"$log" 2>&1
   status=$?
   if ((status == 124 || status == 137)); then

@@ -65,26 +65,41 @@ open_text (fuse_req_t req, ImNode *node)
     g_string_free (rendered, TRUE);
 }
 
+static void
+close_block (fuse_req_t req, ImNode *node, uint64_t handle)
+{
+  if (handle == HANDLE_CACHED)
+    im_fuse_pages_close (&node->pages);
+  im_fuse_passthrough_release (im_fuse_server_of (req)->passthrough, node->block->block,
+                               handle == HANDLE_PASSED_THROUGH);
+}
+
 /* Who writes, or asks for it, goes past the page cache: so no page is ever dirty, and
- * shared writable maps are refused by the kernel. */
+ * shared writable maps are refused by the kernel.  Of a read-only disk that is asked for
+ * with O_DIRECT the kernel reads past its pages even without FOPEN_DIRECT_IO; with it, it
+ * would wait for each piece of a read before it asks for the next. */
 static void
 open_block (fuse_req_t req, ImNode *node, const struct fuse_file_info *fi)
 {
+  ImFuseServer *server = im_fuse_server_of (req);
   bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
   bool direct = writes || (fi->flags & O_DIRECT) != 0;
-  ImFuseServer *server = im_fuse_server_of (req);
-  if (im_fuse_passthrough_reply_open (
-          server->passthrough, req, server->session, node->block->block,
-          direct ? HANDLE_DIRECT : HANDLE_PASSED_THROUGH, direct))
+  ImFusePassthroughOpen asked = {.block = node->block->block,
+                                 .handle = HANDLE_PASSED_THROUGH,
+                                 .direct = direct,
+                                 .cuts = server->splits_reads};
+  if (im_fuse_passthrough_open (server->passthrough, req, server->session, &asked))
     return;
-  if (direct) {
-    reply_open (req, HANDLE_DIRECT,
-                FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH);
-    return;
+  uint64_t handle = HANDLE_CACHED;
+  uint32_t flags = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;
+  if (direct && !server->splits_reads) {
+    handle = HANDLE_DIRECT;
+    flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH;
+  } else {
+    im_fuse_pages_open (&node->pages);
   }
-  im_fuse_pages_open (&node->pages);
-  if (reply_open (req, HANDLE_CACHED, FOPEN_KEEP_CACHE | FOPEN_NOFLUSH) == -ENOENT)
-    im_fuse_pages_close (&node->pages);
+  if (reply_open (req, handle, flags) == -ENOENT)
+    close_block (req, node, handle);
 }
 
 /* An opener that was interrupted (ENOENT) sends no release. */
@@ -111,8 +126,8 @@ op_release (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
   ImNode *node = im_fuse_node_of (req, ino);
   if (node && node->kind == IM_NODE_TEXT)
     g_string_free (take_text (node, fi), TRUE);
-  else if (node && fi->fh == HANDLE_CACHED)
-    im_fuse_pages_close (&node->pages);
+  else if (node)
+    close_block (req, node, fi->fh);
   fuse_reply_err (req, 0);
 }
 
@@ -144,7 +159,8 @@ readable (const ImBlock *block, size_t size, uint64_t offset)
 
 /* DIRECT: past the page cache, where a read may end before damage, as on a disk.  In the
  * page cache the kernel would take that for the file's end; there it asks again, page by
- * page. */
+ * page.  Damage right at the start is an error, of the whole read where this is a piece
+ * of one: nothing at all would be the file's end again, to those who read by io_uring. */
 static void
 read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset, bool direct)
 {
@@ -173,7 +189,7 @@ read_block (fuse_req_t req, const ImNode *node, size_t size, uint64_t offset, bo
 static bool
 goes_past_pages (const struct fuse_file_info *fi)
 {
-  return fi->fh != HANDLE_CACHED && fi->lock_owner != 0;
+  return fi->lock_owner != 0;
 }
 
 static void

@@ -69,6 +69,7 @@ im_libfuse_session_new (ImFuseServer *server, ImFuseMount *mount, unsigned threa
 {
   struct fuse_lowlevel_ops ops = {0};
   bool writable = !server->tree->set->read_only;
+  server->splits_reads = mount->splits_reads;
   im_fuse_ops_fill (&ops);
   im_fuse_handle_fill (&ops);
   im_fuse_refuse_fill (&ops);

@@ -18,6 +18,9 @@
 #define DEVICE "/dev/fuse"
 /* Four requests of the greatest size: beyond that nothing was gained. */
 #define READ_AHEAD_KIB 4096u
+/* So large are the pieces of a read that more than one thread is to work at: half a
+ * processor's cache, so that the copy to the client finds there what was read. */
+#define PIECE (256u << 10)
 
 char *
 im_fuse_mount_beacon (unsigned major, unsigned minor)
@@ -130,6 +133,18 @@ complete_options (ImFuseMountOptions *options)
     options->default_permissions = true;
 }
 
+/* Rings come with memory for the greatest read, and one thread for each processor as it
+ * is; one processor gains nothing; and whoever writes has its requests in one piece. */
+static bool
+split_reads (ImFuseMountOptions *options)
+{
+  if (!options->read_only || options->io_uring || g_get_num_processors () < 2)
+    return false;
+  if (!options->max_read)
+    options->piece = PIECE;
+  return true;
+}
+
 static void
 find_device (ImFuseMount *mount)
 {
@@ -167,7 +182,10 @@ im_fuse_mount_open (const char *path, mode_t type, const char *source,
   complete_options (&parsed);
   if (parsed.source)
     source = parsed.source;
-  *ret_mount = (ImFuseMount){.fd = -1, .keeper = -1, .io_uring = parsed.io_uring};
+  *ret_mount = (ImFuseMount){.fd = -1,
+                             .keeper = -1,
+                             .io_uring = parsed.io_uring,
+                             .splits_reads = split_reads (&parsed)};
   if (parsed.io_uring && !check_rings (&parsed, error))
     return false;
   bool by_fusermount = parsed.auto_unmount;

@@ -19,6 +19,8 @@ typedef struct {
   char *path; /* the mount point, resolved */
   bool allow_root;       /* only the mounting user and root are served */
   bool io_uring;         /* requests are to come by rings */
+  bool splits_reads;     /* a large read past the page cache may come in pieces, which are
+                          * under way at once where the kernel is left to cut it */
   unsigned major, minor; /* its device; 0:0 where the mount table did not tell */
 } ImFuseMount;
 

@@ -17,6 +17,7 @@ typedef struct {
   ImFuseCoherence *coherence;     /* NULL: nothing can be written */
   ImFusePassthrough *passthrough; /* NULL: the kernel asks us for every byte */
   ImFuseRing *ring;               /* NULL: no FUSE over io_uring */
+  bool splits_reads;              /* const: as the mount does */
   atomic_bool initialised;        /* INIT has come */
   atomic_bool aborting;           /* long searches give up */
   atomic_uint complaints;         /* errors logged so far */

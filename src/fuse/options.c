@@ -30,6 +30,7 @@ apply_word (ImFuseMountOptions *options, const char *word, GString *kernel)
     options->source = g_strdup (word + strlen ("fsname="));
   } else if (word[0] != '\0' && !g_str_has_prefix (word, "subtype=")) {
     /* The subtype is how our mounts are told from others, and is not to be had. */
+    options->max_read = options->max_read || g_str_has_prefix (word, "max_read=");
     g_string_append_printf (kernel, "%s%s", kernel->len ? "," : "", word);
   }
 }
@@ -67,9 +68,11 @@ im_fuse_option_escape (const char *text)
 char *
 im_fuse_mount_options_for_kernel (const ImFuseMountOptions *options)
 {
+  g_autofree char *piece =
+      options->piece > 0 ? g_strdup_printf (",max_read=%u", options->piece) : NULL;
   return g_strconcat (options->allow_other || options->allow_root ? ",allow_other" : "",
                       options->default_permissions ? ",default_permissions" : "",
-                      options->kernel[0] ? "," : "", options->kernel, NULL);
+                      options->kernel[0] ? "," : "", options->kernel, piece, NULL);
 }
 
 char *

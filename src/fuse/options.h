@@ -12,6 +12,8 @@ typedef struct {
   bool default_permissions; /* the kernel checks modes */
   bool auto_unmount;        /* fusermount3 unmounts when the server is gone */
   bool io_uring;            /* requests come by rings */
+  bool max_read;            /* the user's own, which is among KERNEL */
+  unsigned piece;           /* no read is of more bytes; 0: as many as there can be */
   char *source;             /* fsname=, or NULL */
   char *kernel;             /* all others, for the kernel; "" where there are none */
 } ImFuseMountOptions;

@@ -16,6 +16,7 @@ struct ImFusePassthrough {
   pthread_mutex_t lock;           /* guards what follows */
   int fd;     /* its file, through the private mount, until the kernel has it; or -1 */
   int32_t id; /* what the kernel calls it, or 0 */
+  uint64_t passed, ours; /* open handles that the kernel reads, and that we do */
 };
 
 /* The file that is DISK from its first byte to its last, or NULL. */
@@ -149,19 +150,42 @@ give_file_locked (ImFusePassthrough *passthrough, fuse_req_t req,
   close_file (passthrough);
 }
 
-bool
-im_fuse_passthrough_reply_open (ImFusePassthrough *passthrough, fuse_req_t req,
-                                struct fuse_session *session, const ImBlock *block,
-                                uint64_t handle, bool direct)
+/* Counts OPEN among those that the kernel, or we, have in hand.  What the kernel calls
+ * the file, or 0: it is ours. */
+static int32_t
+choose_locked (ImFusePassthrough *passthrough, const ImFusePassthroughOpen *open)
 {
-  if (!passthrough || block != passthrough->block)
+  bool ours = passthrough->id == 0 || passthrough->ours > 0 ||
+              (open->direct && open->cuts && passthrough->passed == 0);
+  *(ours ? &passthrough->ours : &passthrough->passed) += 1;
+  return ours ? 0 : passthrough->id;
+}
+
+bool
+im_fuse_passthrough_open (ImFusePassthrough *passthrough, fuse_req_t req,
+                          struct fuse_session *session, const ImFusePassthroughOpen *open)
+{
+  if (!passthrough || open->block != passthrough->block)
     return false;
   pthread_mutex_lock (&passthrough->lock);
   if (passthrough->fd >= 0)
     give_file_locked (passthrough, req, session);
-  int32_t id = passthrough->id;
+  int32_t id = choose_locked (passthrough, open);
   pthread_mutex_unlock (&passthrough->lock);
-  if (id != 0)
-    im_libfuse_passthrough_reply (req, handle, id, direct);
-  return id != 0;
+  if (id == 0)
+    return false;
+  if (im_libfuse_passthrough_reply (req, open->handle, id, open->direct) == -ENOENT)
+    im_fuse_passthrough_release (passthrough, open->block, true);
+  return true;
+}
+
+void
+im_fuse_passthrough_release (ImFusePassthrough *passthrough, const ImBlock *block,
+                             bool passed)
+{
+  if (!passthrough || block != passthrough->block)
+    return;
+  pthread_mutex_lock (&passthrough->lock);
+  *(passed ? &passthrough->passed : &passthrough->ours) -= 1;
+  pthread_mutex_unlock (&passthrough->lock);
 }

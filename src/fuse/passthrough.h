@@ -32,10 +32,23 @@ void im_fuse_passthrough_amend (ImFusePassthrough *passthrough, const struct iov
 /* Once INIT has been answered, before any other thread serves. */
 void im_fuse_passthrough_start (ImFusePassthrough *passthrough);
 
-/* Answers REQ, an open of BLOCK's node: the kernel reads it from now on, and remembers
- * HANDLE.  DIRECT: the open is O_DIRECT, and each read comes to us: the kernel itself
- * would go past the image's pages to the device, however hot they are.  False: the open
- * is ours to answer.  PASSTHROUGH may be NULL.  Any thread. */
-bool im_fuse_passthrough_reply_open (ImFusePassthrough *passthrough, fuse_req_t req,
-                                     struct fuse_session *session, const ImBlock *block,
-                                     uint64_t handle, bool direct);
+/* An open of a node. */
+typedef struct {
+  const ImBlock *block;
+  uint64_t handle; /* what the kernel is to remember, where it reads by itself */
+  bool direct; /* O_DIRECT: each read comes to us.  The kernel itself would go past the
+                * image's pages to the device, however hot they are. */
+  bool cuts;   /* such reads are better cut by the kernel, which needs a handle that
+                * is wholly ours */
+} ImFusePassthroughOpen;
+
+/* Answers REQ, if OPEN's node is the disk and the kernel is to read it; the handle is
+ * then to be released with PASSED.  False: the open is ours to answer, and for the disk a
+ * handle that is released without.  Kernels have a file either in their hands or in ours,
+ * so whoever comes first decides for those who come while it is open.  PASSTHROUGH may be
+ * NULL.  Any thread. */
+bool im_fuse_passthrough_open (ImFusePassthrough *passthrough, fuse_req_t req,
+                               struct fuse_session *session,
+                               const ImFusePassthroughOpen *open);
+void im_fuse_passthrough_release (ImFusePassthrough *passthrough, const ImBlock *block,
+                                  bool passed);

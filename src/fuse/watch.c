@@ -5,6 +5,11 @@
 #include <stdatomic.h>
 #include <sys/resource.h>
 
+/* So many wait where there is little to do.  Two, where there are the processors: a read
+ * that comes in pieces then finds its second thread awake, and a thread that the kernel
+ * wakes at the client's side leaves the other processor alone. */
+#define AT_REST 2u
+
 /* So many requests in a row tell how busy the client is. */
 #define STREAK 8u
 
@@ -18,6 +23,7 @@
 
 struct ImFuseWatch {
   unsigned threads, processors; /* const */
+  unsigned at_rest;             /* const */
   atomic_uint wary;             /* requests that are not to be tried */
   pthread_mutex_t mutex;        /* guards all below */
   pthread_cond_t room;
@@ -33,7 +39,8 @@ im_fuse_watch_new (unsigned threads, unsigned processors)
   ImFuseWatch *watch = g_new0 (ImFuseWatch, 1);
   watch->threads = threads;
   watch->processors = processors;
-  watch->places = 1;
+  watch->at_rest = MIN (AT_REST, MIN (threads, processors));
+  watch->places = watch->at_rest;
   pthread_mutex_init (&watch->mutex, NULL);
   pthread_cond_init (&watch->room, NULL);
   return watch;
@@ -83,7 +90,7 @@ adapt_locked (ImFuseWatcher *w)
   ImFuseWatch *watch = w->watch;
   if (w->ready >= STREAK && watch->watching < watch->processors) {
     add_place_locked (watch);
-  } else if (w->slept >= STREAK && watch->watching > 1) {
+  } else if (w->slept >= STREAK && watch->watching > watch->at_rest) {
     watch->watching--;
     watch->places = watch->watching;
     take_place_locked (watch);
@@ -133,7 +140,7 @@ im_fuse_watch_leave (ImFuseWatcher *w)
   w->watching = false;
   w->ready = w->slept = 0;
   pthread_mutex_lock (&watch->mutex);
-  if (--watch->watching == 0)
+  if (--watch->watching < watch->at_rest)
     add_place_locked (watch);
   pthread_mutex_unlock (&watch->mutex);
 }

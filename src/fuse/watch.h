@@ -2,9 +2,9 @@
 /* Which of a session's threads wait for the kernel's next request.
  *
  * The kernel wakes those that wait in turn.  A client with one request at a time would so
- * be served by another thread each time, on another processor and with another buffer,
- * at twice the cost.  Therefore one thread waits, and serves by itself what is quick; the
- * others are parked.  There are more
+ * be served by all threads one after another, each with another buffer, at twice the
+ * cost.  Therefore only two wait (one, where there is one processor), and serve by
+ * themselves what is quick; the others are parked.  There are more
  *
  *   where a request has to wait for something: another thread takes its place first
  *   where requests are there already when somebody asks, again and again: up to one for

@@ -188,22 +188,28 @@ END
 @test "damage: FUSE, EIO: what comes before is read, what comes behind too" {
   need_fuse
   qemu-img convert -f raw -O qcow2 "$DISK" bad.qcow2
-  poke bad.qcow2 "$(l2_entry bad.qcow2 $((20 * 65536)))" '\x80\x00\x00\x00\x00\x00\x02\x00'
+  poke bad.qcow2 "$(l2_entry bad.qcow2 $((22 * 65536)))" '\x80\x00\x00\x00\x00\x00\x02\x00'
   "$IMGMOUNT" -r --log log bad.qcow2 mnt
   local flag
   for flag in '' iflag=direct; do
     # Reads across the damage end before it.
     run ! dd if=mnt/disk of=got bs=1M $flag
     [[ $output == *"Input/output error"* ]]
-    [ "$(stat -c %s got)" -eq $((20 * 65536)) ]
-    cmp -n $((20 * 65536)) got "$DISK"
+    [ "$(stat -c %s got)" -eq $((22 * 65536)) ]
+    cmp -n $((22 * 65536)) got "$DISK"
     # In p1 it lies elsewhere.
     run ! dd if=mnt/p1 of=got bs=1M $flag
-    [ "$(stat -c %s got)" -eq $((4 * 65536)) ]
+    [ "$(stat -c %s got)" -eq $((6 * 65536)) ]
   done
+  # A direct read fails whole where the damage is first in a piece that the kernel cut; a small
+  # one always ends there.
+  run ! dd if=mnt/p1 iflag=direct,skip_bytes of=got bs=1M skip=$((2 * 65536))
+  [ "$(stat -c %s got)" -eq 0 ] || [ "$(stat -c %s got)" -eq $((4 * 65536)) ]
+  run ! dd if=mnt/p1 iflag=direct of=got bs=64k
+  [ "$(stat -c %s got)" -eq $((6 * 65536)) ]
   [ "$(stat -c %s mnt/disk)" -eq "$(stat -c %s "$DISK")" ]
-  cmp -i $((21 * 65536)) mnt/disk "$DISK"
-  [ "$(ranges mnt/info.json)" = "$((20 * 65536)) 65536" ]
+  cmp -i $((23 * 65536)) mnt/disk "$DISK"
+  [ "$(ranges mnt/info.json)" = "$((22 * 65536)) 65536" ]
   [ "$(jq -r '.damage["reads-as"]' mnt/info.json)" = eio ]
   "$IMGMOUNT" --unmount mnt
 }

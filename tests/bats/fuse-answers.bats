@@ -198,7 +198,7 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 PY
 }
 
-large() { # same|shrink ARGUMENT...
+large() { # same|shrink|together ARGUMENT...
   timeout 200 /usr/bin/python3 "$BATS_TEST_DIRNAME/fuse-large.py" "$@"
 }
 
@@ -214,6 +214,25 @@ large() { # same|shrink ARGUMENT...
   "$IMGMOUNT" -r own.qcow2 "$D"
   large same "$D/p1" own.img 1048576
   "$IMGMOUNT" --unmount "$D"
+}
+
+@test "fuse answers: direct readers and others have one disk open at once" {
+  cp "$DISK" own.img
+  head -c 20M /dev/urandom | dd of=own.img bs=1M seek=5 conv=notrunc status=none
+  qemu-img convert -O qcow2 own.img own.qcow2
+  local image
+  for image in own.img own.qcow2; do
+    "$IMGMOUNT" -r "$image" "$D"
+    large together "$D/disk" own.img
+    # Whoever comes first decides how the kernel has it open.
+    exec 8<"$D/disk"
+    dd if="$D/disk" iflag=direct bs=1M status=none | cmp - own.img
+    cmp /dev/fd/8 own.img
+    exec 8<&-
+    dd if="$D/disk" iflag=direct bs=1M status=none | { cmp "$D/disk" own.img && cmp - own.img; }
+    cmp "$D/disk" own.img
+    "$IMGMOUNT" --unmount "$D"
+  done
 }
 
 @test "fuse answers: an image that is cut short while it is read gives errors, and the server lives" {

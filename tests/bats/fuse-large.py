@@ -5,6 +5,8 @@
 same FILE IMAGE START   FILE holds the bytes of IMAGE from START on, in every way of asking
 shrink FILE IMAGE       IMAGE is cut short and made longer again while FILE is read: each
                         read gives bytes or EIO; afterwards FILE reads as IMAGE's zeros
+together FILE IMAGE     FILE is opened all the time, for direct reads and others, and always
+                        has IMAGE's bytes
 """
 
 import errno
@@ -42,6 +44,34 @@ def read_at_random(path, image, start, seed, wrong):
 def same(path, image, start):
     wrong = []
     threads = [threading.Thread(target=read_at_random, args=(path, image, int(start), seed, wrong))
+               for seed in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return wrong
+
+
+def read_now_and_then(path, image, seed, wrong):
+    chance = random.Random(seed)
+    below = os.open(image, os.O_RDONLY)
+    size = os.fstat(below).st_size
+    for _ in range(250):
+        offset, length = chance.randrange(size), chance.choice([512, 70000, MIB])
+        try:
+            fd = os.open(path, os.O_RDONLY | chance.choice([0, os.O_DIRECT]))
+            for _ in range(chance.randrange(3)):
+                if read_directly(fd, length, offset) != os.pread(below, length, offset):
+                    wrong.append((offset, length))
+            os.close(fd)
+        except OSError as error:
+            wrong.append(error)
+    os.close(below)
+
+
+def together(path, image):
+    wrong = []
+    threads = [threading.Thread(target=read_now_and_then, args=(path, image, seed, wrong))
                for seed in range(THREADS)]
     for thread in threads:
         thread.start()
@@ -97,7 +127,7 @@ def shrink(path, image):
 
 
 if __name__ == "__main__":
-    found = {"same": same, "shrink": shrink}[sys.argv[1]](*sys.argv[2:])
+    found = {"same": same, "shrink": shrink, "together": together}[sys.argv[1]](*sys.argv[2:])
     for what in found[:5]:
         print(what)
     sys.exit(1 if found else 0)

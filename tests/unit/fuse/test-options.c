@@ -15,6 +15,7 @@ test_sorting (void)
   g_assert_false (options.allow_root);
   g_assert_false (options.default_permissions);
   g_assert_cmpstr (options.source, ==, "mine");
+  g_assert_true (options.max_read);
   g_assert_cmpstr (options.kernel, ==, "max_read=4096,context=x");
 }
 
@@ -27,6 +28,17 @@ test_nothing (void)
   g_assert_false (options.allow_other);
   g_assert_null (options.source);
   g_assert_cmpstr (kernel, ==, "");
+}
+
+static void
+test_piece (void)
+{
+  g_auto (ImFuseMountOptions) options = {0};
+  im_fuse_mount_options_parse ("context=x", &options);
+  g_assert_false (options.max_read);
+  options.piece = 65536;
+  g_autofree char *kernel = im_fuse_mount_options_for_kernel (&options);
+  g_assert_cmpstr (kernel, ==, ",context=x,max_read=65536");
 }
 
 static void
@@ -58,6 +70,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/fuse/options/sorting", test_sorting);
   g_test_add_func ("/fuse/options/nothing", test_nothing);
+  g_test_add_func ("/fuse/options/piece", test_piece);
   g_test_add_func ("/fuse/options/escaping", test_escaping);
   g_test_add_func ("/fuse/options/lists", test_lists);
   return g_test_run ();

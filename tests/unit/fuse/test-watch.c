@@ -10,7 +10,7 @@ enum { THREADS = 6, MANY = 400 };
 
 /* A kernel that has requests of one kind; each thread reads one at a time. */
 static int queue;
-static atomic_bool requests_wait, over;
+static atomic_bool requests_wait, requests_hold, over;
 static atomic_uint served[THREADS], done, waiting, most_waiting, let_go;
 static ImFuseWatch *watch;
 
@@ -23,11 +23,10 @@ wait_for (const atomic_uint *counter, unsigned n)
   }
 }
 
-/* A request that has to wait, for others to come while it does. */
+/* Until others have come. */
 static void
-wait_in_request (ImFuseWatcher *watcher)
+wait_in_request (void)
 {
-  im_fuse_watch_leave (watcher);
   unsigned now = atomic_fetch_add (&waiting, 1) + 1;
   if (now > atomic_load (&most_waiting))
     atomic_store (&most_waiting, now);
@@ -48,7 +47,9 @@ work (void *data)
     if (atomic_load (&over))
       break;
     if (atomic_load (&requests_wait))
-      wait_in_request (&watcher);
+      im_fuse_watch_leave (&watcher);
+    if (atomic_load (&requests_wait) || atomic_load (&requests_hold))
+      wait_in_request ();
     atomic_fetch_add (&served[number], 1);
     atomic_fetch_add (&done, 1);
   }
@@ -68,6 +69,7 @@ start (pthread_t *threads, unsigned processors)
   queue = eventfd (0, EFD_SEMAPHORE | EFD_CLOEXEC);
   watch = im_fuse_watch_new (THREADS, processors);
   atomic_store (&requests_wait, false);
+  atomic_store (&requests_hold, false);
   atomic_store (&over, false);
   atomic_store (&done, 0);
   atomic_store (&most_waiting, 0);
@@ -111,13 +113,32 @@ ask_one_by_one (unsigned n)
   }
 }
 
+/* One processor: one thread. */
 static void
 test_one_at_a_time (void)
 {
   pthread_t threads[THREADS];
-  start (threads, 4);
+  start (threads, 1);
   ask_one_by_one (MANY);
   g_assert_cmpuint (count_busy (), ==, 1);
+  stop (threads);
+  start (threads, 4);
+  ask_one_by_one (MANY);
+  g_assert_cmpuint (count_busy (), <=, 2);
+  stop (threads);
+}
+
+/* Two that come at once are served at once, without anybody's help. */
+static void
+test_two_at_rest (void)
+{
+  pthread_t threads[THREADS];
+  start (threads, 2);
+  atomic_store (&requests_hold, true);
+  ask (2);
+  wait_for (&waiting, 2);
+  atomic_store (&let_go, 1);
+  wait_for (&done, 2);
   stop (threads);
 }
 
@@ -171,6 +192,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/fuse/watch/one-thread-for-one-request-at-a-time",
                    test_one_at_a_time);
+  g_test_add_func ("/fuse/watch/two-wait-at-rest", test_two_at_rest);
   g_test_add_func ("/fuse/watch/those-that-wait-are-replaced",
                    test_waiting_ones_are_replaced);
   g_test_add_func ("/fuse/watch/wary-for-a-while", test_wary_for_a_while);
