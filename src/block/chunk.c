@@ -365,15 +365,32 @@ read_one (ImChunkEngine *engine, const ImChunkRead *read, GError **error)
   return ok;
 }
 
+/* The decoded chunk of KEY, or NULL. */
+static Chunk *
+find_ready_locked (Shard *shard, const Chunk *key)
+{
+  Chunk *chunk = g_hash_table_lookup (shard->chunks, key);
+  return chunk && chunk->state == CHUNK_READY ? chunk : NULL;
+}
+
+bool
+im_chunk_engine_is_cached (ImChunkEngine *engine, const ImChunkRef *ref)
+{
+  const Chunk key = {.file = im_file_id (ref->file), .at = ref->at};
+  Shard *shard = shard_of (engine, &key);
+  pthread_mutex_lock (&shard->mutex);
+  bool ready = find_ready_locked (shard, &key) != NULL;
+  pthread_mutex_unlock (&shard->mutex);
+  return ready;
+}
+
 bool
 im_chunk_engine_read_cached (ImChunkEngine *engine, const ImChunkRead *read)
 {
   const Chunk key = {.file = im_file_id (read->chunk.file), .at = read->chunk.at};
   Shard *shard = shard_of (engine, &key);
   pthread_mutex_lock (&shard->mutex);
-  Chunk *chunk = g_hash_table_lookup (shard->chunks, &key);
-  if (chunk && chunk->state != CHUNK_READY)
-    chunk = NULL;
+  Chunk *chunk = find_ready_locked (shard, &key);
   if (chunk) {
     chunk->pins++;
     note_use_locked (shard, chunk, read);

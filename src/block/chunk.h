@@ -42,6 +42,9 @@ uint64_t im_chunk_engine_budget (const ImChunkEngine *engine);
 bool im_chunk_engine_read (ImChunkEngine *engine, const ImChunkRead *reads, size_t n,
                            GError **error);
 
+/* Is the chunk in the cache, decoded?  It may leave at any time; never waits. */
+bool im_chunk_engine_is_cached (ImChunkEngine *engine, const ImChunkRef *chunk);
+
 /* True and READ filled where the chunk is in the cache, decoded; never waits. */
 bool im_chunk_engine_read_cached (ImChunkEngine *engine, const ImChunkRead *read);
 

@@ -8,15 +8,16 @@
 enum {
   STREAMS = 8, /* sequential readers told apart at one time */
   /* So many requests may be on their way at a time and come in any order. */
-  IN_FLIGHT = 16,
-  SLACK_MAX = 8 << 20, /* bytes that they lie apart */
-  WINDOW = 8 << 20,    /* bytes decoded ahead of a stream, of a large cache */
-  TRUST = 4,           /* no more is, than so many times what the stream has read */
-  PIECE = 128 << 10    /* bytes that one task decodes */
+  IN_FLIGHT = 64,
+  SLACK_MAX = 32 << 20, /* bytes that they lie apart */
+  WINDOW = 8 << 20,     /* bytes decoded ahead of a stream, of a large cache */
+  TRUST = 4,            /* no more is, than so many times what the stream has read */
+  PIECE = 128 << 10     /* bytes that one task decodes */
 };
 
 /* One sequential reader; next == 0: free. */
 typedef struct {
+  uint64_t begun; /* its name: when, in notes */
   uint64_t next;  /* where its last read ended */
   uint64_t ahead; /* up to where decoding was asked for */
   uint64_t read;  /* bytes; two random reads may happen to lie side by side */
@@ -34,7 +35,22 @@ typedef struct {
   ImPoolTask task;
   ImBlock *block; /* a reference */
   uint64_t offset, end;
+  uint64_t stream; /* whose it is */
 } Prefetch;
+
+/* Has whom PREFETCH is for come past it, or gone elsewhere?  What it still lacks it
+ * decodes itself by now. */
+static bool
+is_late (ImReadAhead *read_ahead, const Prefetch *prefetch)
+{
+  bool late = true;
+  pthread_mutex_lock (&read_ahead->mutex);
+  for (unsigned i = 0; i < STREAMS; i++)
+    if (read_ahead->streams[i].begun == prefetch->stream)
+      late = read_ahead->streams[i].next >= prefetch->end;
+  pthread_mutex_unlock (&read_ahead->mutex);
+  return late;
+}
 
 static void
 prefetch_run (ImPoolTask *task)
@@ -43,7 +59,8 @@ prefetch_run (ImPoolTask *task)
   ImBlock *block = prefetch->block;
   ImExtent extents[16];
   size_t n;
-  for (uint64_t at = prefetch->offset; at < prefetch->end;) {
+  for (uint64_t at = prefetch->offset;
+       at < prefetch->end && !is_late (atomic_load (&block->read_ahead), prefetch);) {
     if (!im_block_map (block, at, prefetch->end - at, IM_MAP_WHERE, extents,
                        G_N_ELEMENTS (extents), &n, NULL))
       break;
@@ -100,32 +117,33 @@ find_stream (ImReadAhead *read_ahead, uint64_t offset, uint64_t end, bool *ret_k
   return oldest;
 }
 
-/* Notes the read and returns what to decode now: [*ret_from, the result). */
-static uint64_t
+/* Notes the read of [OFFSET, END) of a block of SIZE bytes; *RET_ALL becomes what to
+ * decode now, which is empty where its end is not behind its offset. */
+static void
 plan (ImReadAhead *read_ahead, uint64_t offset, uint64_t end, uint64_t size,
-      uint64_t window, uint64_t *ret_from)
+      uint64_t window, Prefetch *ret_all)
 {
   bool known;
+  *ret_all = (Prefetch){.offset = 0};
   pthread_mutex_lock (&read_ahead->mutex);
   Stream *stream = find_stream (read_ahead, offset, end, &known);
-  stream->used = ++read_ahead->clock;
-  stream->read += end - offset;
-  uint64_t from = 0, to = 0;
+  uint64_t now = ++read_ahead->clock;
   if (!known) {
-    *stream =
-        (Stream){.next = end, .ahead = end, .read = end - offset, .used = stream->used};
+    *stream = (Stream){.begun = now, .next = end, .ahead = end};
   } else if (end > stream->next) {
     stream->next = end;
-    from = im_max (stream->ahead, end);
-    to = im_min (end + im_min (window, stream->read * TRUST), size);
+    uint64_t from = im_max (stream->ahead, end);
+    uint64_t read = stream->read + (end - offset);
+    uint64_t to = im_min (end + im_min (window, read * TRUST), size);
     /* Only when a good part of the window is free, so that tasks are of a useful size. */
     if (to < size && to < from + PIECE)
       to = from;
     stream->ahead = im_max (from, to);
+    *ret_all = (Prefetch){.offset = from, .end = to, .stream = stream->begun};
   }
+  stream->used = now;
+  stream->read += end - offset;
   pthread_mutex_unlock (&read_ahead->mutex);
-  *ret_from = from;
-  return to;
 }
 
 void
@@ -137,16 +155,15 @@ im_read_ahead_note (ImBlock *block, uint64_t offset, uint64_t length)
   uint64_t window = im_min (WINDOW, im_chunk_engine_budget (chunks) / STREAMS);
   if (!pool || window < PIECE)
     return;
-  uint64_t from;
-  uint64_t to =
-      plan (get_read_ahead (block), offset, offset + length, block->size, window, &from);
-  while (from < to) {
+  Prefetch all;
+  plan (get_read_ahead (block), offset, offset + length, block->size, window, &all);
+  for (uint64_t at = all.offset; at < all.end; at += PIECE) {
     Prefetch *prefetch = g_new (Prefetch, 1);
     *prefetch = (Prefetch){.task.run = prefetch_run,
                            .block = im_block_ref (block),
-                           .offset = from,
-                           .end = im_min (from + PIECE, to)};
-    from = prefetch->end;
+                           .offset = at,
+                           .end = im_min (at + PIECE, all.end),
+                           .stream = all.stream};
     im_pool_submit (pool, &prefetch->task);
   }
 }

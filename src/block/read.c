@@ -351,6 +351,20 @@ fetch_nowait (ImBlock *block, const Batch *batch, ImExtent *extent, bool *met_ch
   return false;
 }
 
+/* Asked before anything is copied: the whole is read again by whoever may wait, and what
+ * a sequential reader has had twice would count as wanted again. */
+static bool
+lacks_chunks (ImBlock *block, const Batch *batch)
+{
+  for (size_t i = 0; i < batch->n; i++) {
+    const ImExtent *extent = &batch->extents[i];
+    if (extent->kind == IM_EXTENT_CHUNK &&
+        !im_chunk_engine_is_cached (block->shared->chunks, &extent->chunk))
+      return true;
+  }
+  return false;
+}
+
 static bool
 read_range_nowait (ImBlock *block, void *buf, size_t len, uint64_t offset,
                    bool *met_chunks)
@@ -360,7 +374,8 @@ read_range_nowait (ImBlock *block, void *buf, size_t len, uint64_t offset,
       .buf = buf, .base = offset, .extents = extents, .writable = block->writable};
   for (uint64_t done = 0; done < len;) {
     if (!im_block_map (block, offset + done, len - done, IM_MAP_NOWAIT, extents, EXTENTS,
-                       &batch.n, NULL))
+                       &batch.n, NULL) ||
+        lacks_chunks (block, &batch))
       return false;
     for (size_t i = 0; i < batch.n; i++)
       if (!fetch_nowait (block, &batch, &extents[i], met_chunks))

@@ -117,11 +117,13 @@ test_cached_chunks_are_not_decoded_again (void)
   g_autoptr (ImChunkEngine) engine = im_chunk_engine_new (1 << 20, NULL);
   uint8_t buf[PLAIN];
   ImChunkRead read = {.chunk = chunk_ref (file, 0), .length = PLAIN, .buf = buf};
+  g_assert_false (im_chunk_engine_is_cached (engine, &read.chunk));
   g_assert_false (im_chunk_engine_read_cached (engine, &read));
   atomic_store (&decodes, 0);
   for (int i = 0; i < 10; i++)
     g_assert_true (im_chunk_engine_read (engine, &read, 1, NULL));
   g_assert_cmpuint (atomic_load (&decodes), ==, 1);
+  g_assert_true (im_chunk_engine_is_cached (engine, &read.chunk));
   g_assert_true (im_chunk_engine_read_cached (engine, &read));
 }
 

@@ -60,15 +60,36 @@ packed_free (ImBlock *block)
 static const ImBlockOps packed_ops = {
     .name = "packed", .map = packed_map, .free = packed_free};
 
-/* Reads N times LENGTH bytes, the I-th at PLACES[I], on a new disk.  How many chunks have
- * been decoded when all that was begun has ended. */
+/* A task that keeps a worker from all others. */
+typedef struct {
+  ImPoolTask task;
+  atomic_bool begun, let_go;
+} Stall;
+
+static void
+stall (ImPoolTask *task)
+{
+  Stall *self = (Stall *)task;
+  atomic_store (&self->begun, true);
+  while (!atomic_load (&self->let_go))
+    g_usleep (500);
+}
+
+/* Reads N times LENGTH bytes, the I-th at PLACES[I], on a new disk, through a cache of
+ * BUDGET bytes.  How many chunks have been decoded when all that was begun has ended.
+ * STALL: may be NULL; holds up the pool's one worker until the reads are done. */
 static unsigned
-decoded_by (const uint64_t *places, size_t n, size_t length)
+decoded_within (uint64_t budget, Stall *stall, const uint64_t *places, size_t n,
+                size_t length)
 {
   g_autofree uint8_t *stored = fixture_pattern (CHUNKS, 1);
   g_autofree uint8_t *buf = g_malloc (length);
-  ImPool *pool = im_pool_new (2);
-  g_autoptr (ImChunkEngine) engine = im_chunk_engine_new (BUDGET, pool);
+  ImPool *pool = im_pool_new (stall ? 1 : 2);
+  if (stall)
+    im_pool_submit (pool, &stall->task);
+  while (stall && !atomic_load (&stall->begun))
+    g_usleep (500);
+  g_autoptr (ImChunkEngine) engine = im_chunk_engine_new (budget, pool);
   const ImResources shared = {.pool = pool, .chunks = engine};
   Packed *packed = g_new0 (Packed, 1);
   packed->file = fixture_file (stored, CHUNKS);
@@ -78,9 +99,17 @@ decoded_by (const uint64_t *places, size_t n, size_t length)
     g_assert_true (im_block_pread (&packed->block, buf, length, places[i], NULL));
     g_assert_cmpuint (buf[0], ==, stored[places[i] / PLAIN]);
   }
+  if (stall)
+    atomic_store (&stall->let_go, true);
   im_pool_free (pool);
   im_block_unref (&packed->block);
   return atomic_load (&decodes);
+}
+
+static unsigned
+decoded_by (const uint64_t *places, size_t n, size_t length)
+{
+  return decoded_within (BUDGET, NULL, places, n, length);
 }
 
 static void
@@ -124,6 +153,21 @@ test_a_sequential_reader_out_of_order (void)
                     2 * G_N_ELEMENTS (places));
 }
 
+/* What the reader has passed when its turn comes is not decoded for nobody. */
+static void
+test_ahead_of_nobody (void)
+{
+  enum { CACHED = 32, WINDOW = CACHED / 8 };
+  uint64_t places[128];
+  Stall late = {.task.run = stall};
+  for (size_t i = 0; i < G_N_ELEMENTS (places); i++)
+    places[i] = i * PLAIN;
+  unsigned n =
+      decoded_within (CACHED * PLAIN, &late, places, G_N_ELEMENTS (places), PLAIN);
+  g_assert_cmpuint (n, >=, G_N_ELEMENTS (places));
+  g_assert_cmpuint (n, <=, G_N_ELEMENTS (places) + WINDOW);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -135,5 +179,6 @@ main (int argc, char **argv)
                    test_a_sequential_reader_of_little_at_a_time);
   g_test_add_func ("/block/read-ahead/out-of-order",
                    test_a_sequential_reader_out_of_order);
+  g_test_add_func ("/block/read-ahead/not-of-what-was-passed", test_ahead_of_nobody);
   return g_test_run ();
 }
