@@ -27,12 +27,21 @@ send_answer (const Answer *answer)
 }
 
 static void
+send_and_free (void *data)
+{
+  Answer *answer = data;
+  send_answer (answer);
+  g_free (answer);
+}
+
+static void
 reply_from_helper (ImFuseChange *change)
 {
   Answer *answer = (Answer *)change;
+  if (im_fuse_ring_answer (answer->req, send_and_free, answer))
+    return;
   im_fuse_channel_use (answer->channel);
-  send_answer (answer);
-  g_free (answer);
+  send_and_free (answer);
 }
 
 /* The kernel rounds the range to pages.  An inode that it has forgotten has none. */

@@ -45,6 +45,13 @@ struct Call {
   struct fuse_file_info fi;
 };
 
+/* An answer on its way to a waiter. */
+typedef struct {
+  ImPoolTask task;
+  void (*send) (void *data);
+  void *data;
+} Answer;
+
 static ImFuseRing *
 ring_of (fuse_req_t req)
 {
@@ -70,20 +77,45 @@ run_task (ImPoolTask *task)
   g_free (call);
 }
 
+/* Gives TASK, newly allocated, to a waiter.  False: closed, and TASK is freed. */
+static bool
+submit (ImFuseRing *ring, ImPoolTask *task)
+{
+  pthread_mutex_lock (&ring->lock);
+  bool open = !ring->closed;
+  if (open)
+    im_pool_submit (ring->waiters, task);
+  pthread_mutex_unlock (&ring->lock);
+  if (!open)
+    g_free (task);
+  return open;
+}
+
 /* False: closed. */
 static bool
 hand_over (ImFuseRing *ring, const Call *call)
 {
   Call *copy = g_memdup2 (call, sizeof *call);
   copy->task.run = run_task;
-  pthread_mutex_lock (&ring->lock);
-  bool open = !ring->closed;
-  if (open)
-    im_pool_submit (ring->waiters, &copy->task);
-  pthread_mutex_unlock (&ring->lock);
-  if (!open)
-    g_free (copy);
-  return open;
+  return submit (ring, &copy->task);
+}
+
+static void
+run_answer (ImPoolTask *task)
+{
+  Answer *answer = (Answer *)task;
+  answer->send (answer->data);
+  g_free (answer);
+}
+
+bool
+im_fuse_ring_answer (fuse_req_t req, void (*send) (void *data), void *data)
+{
+  if (!fuse_req_is_uring (req))
+    return false;
+  Answer *answer = g_new (Answer, 1);
+  *answer = (Answer){.task.run = run_answer, .send = send, .data = data};
+  return submit (ring_of (req), &answer->task);
 }
 
 static void

@@ -49,6 +49,12 @@ im_fuse_ring_buffer (fuse_req_t req)
   return NULL;
 }
 
+bool
+im_fuse_ring_answer (fuse_req_t req, void (*send) (void *data), void *data)
+{
+  return false;
+}
+
 void
 im_fuse_ring_close (ImFuseRing *ring)
 {

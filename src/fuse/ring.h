@@ -44,6 +44,13 @@ bool im_fuse_ring_is_there (const ImFuseRing *ring, GError **error);
  * where it did not come by a ring. */
 void *im_fuse_ring_buffer (fuse_req_t req);
 
+/* Has a waiter call SEND, which answers REQ, with DATA.  For a thread that is about to
+ * wait for the kernel to let go of a page: the kernel hands a ring's next request to
+ * whoever sent that place's last answer, and if it is just this thread, which the page's
+ * reader waits for, nobody ever goes on.  False: REQ did not come by a ring, or the
+ * waiters have been closed, and SEND is the caller's to call. */
+bool im_fuse_ring_answer (fuse_req_t req, void (*send) (void *data), void *data);
+
 /* Returns when the waiters have answered all that they had; later requests are served by
  * the ring's thread.  RING may be NULL. */
 void im_fuse_ring_close (ImFuseRing *ring);
