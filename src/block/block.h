@@ -267,6 +267,23 @@ bool im_extent_continues (const ImExtent *first, const ImExtent *second);
  * them from there seldom waits. */
 bool im_extent_is_in_page_cache (const ImExtent *extent);
 
+/* So many extents are pinned at a time. */
+#define IM_PINS_MAX 64
+
+/* May the bytes of EXTENTS, N neighbours, be sent from where they are decoded?  They are
+ * in chunks that keep their place for as long as the block is open; and of no chunk is so
+ * little wanted that twice as much would be held. */
+bool im_extents_are_pinnable (const ImExtent *extents, size_t n);
+
+/* Reads pinnable EXTENTS of BLOCK, with the bytes left in the chunk engine: RET_PINS[i]
+ * are those of EXTENTS[i].  The caller lets go of each (im_chunk_unpin), and bounds what
+ * it holds.  Damage is an error, also where the block fills it. */
+bool im_block_pin (ImBlock *block, const ImExtent *extents, size_t n,
+                   ImChunkPin *ret_pins, GError **error);
+/* The same where all is decoded already.  False: nothing is pinned, and nothing said. */
+bool im_block_pin_nowait (ImBlock *block, const ImExtent *extents, size_t n,
+                          ImChunkPin *ret_pins);
+
 /* Sets *ret_bytes to an estimate of what the disk occupies, from the extents of ZEROES
  * maps; bounded work: after MAX_CALLS maps the rest is counted as allocated. */
 bool im_block_allocated_size (ImBlock *block, unsigned max_calls, uint64_t *ret_bytes,

@@ -336,33 +336,58 @@ acquire (ImChunkEngine *engine, Shard *shard, const ImChunkRead *read, GError **
   }
 }
 
-/* Copies what READ wants out of a pinned, decoded chunk.  A table may ask for more than
- * the chunk first decoded had; that is damage, not a reason to read beyond it. */
+/* Makes a pinned, decoded chunk the PIN of READ, or lets go of it.  A table may ask for
+ * more than the chunk first decoded had; that is damage, not a reason to read beyond it.
+ */
 static bool
-copy_out (const Chunk *chunk, const ImChunkRead *read, GError **error)
+become_pin (ImChunkEngine *engine, Chunk *chunk, const ImChunkRead *read,
+            ImChunkPin *ret_pin, GError **error)
 {
-  if (!im_range_fits (read->within, read->length, chunk->size)) {
-    g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
-                 "compressed data at offset 0x%" G_GINT64_MODIFIER
-                 "x is used with different sizes",
-                 chunk->at);
-    return false;
+  if (im_range_fits (read->within, read->length, chunk->size)) {
+    *ret_pin = (ImChunkPin){engine, chunk, chunk->bytes + read->within};
+    return true;
   }
-  memcpy (read->buf, chunk->bytes + read->within, read->length);
-  return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_CORRUPT,
+               "compressed data at offset 0x%" G_GINT64_MODIFIER
+               "x is used with different sizes",
+               chunk->at);
+  unpin (engine, shard_of (engine, chunk), chunk);
+  return false;
+}
+
+void
+im_chunk_unpin (ImChunkPin *pin)
+{
+  Chunk *chunk = pin->chunk;
+  unpin (pin->engine, shard_of (pin->engine, chunk), chunk);
+  *pin = (ImChunkPin){.chunk = NULL};
+}
+
+/* Copies what READ wants, and lets go of it. */
+static void
+copy_out (ImChunkPin *pin, const ImChunkRead *read)
+{
+  memcpy (read->buf, pin->bytes, read->length);
+  im_chunk_unpin (pin);
+}
+
+static bool
+pin_one (ImChunkEngine *engine, const ImChunkRead *read, ImChunkPin *ret_pin,
+         GError **error)
+{
+  const Chunk key = {.file = im_file_id (read->chunk.file), .at = read->chunk.at};
+  Chunk *chunk = acquire (engine, shard_of (engine, &key), read, error);
+  return chunk && become_pin (engine, chunk, read, ret_pin, error);
 }
 
 static bool
 read_one (ImChunkEngine *engine, const ImChunkRead *read, GError **error)
 {
-  const Chunk key = {.file = im_file_id (read->chunk.file), .at = read->chunk.at};
-  Shard *shard = shard_of (engine, &key);
-  Chunk *chunk = acquire (engine, shard, read, error);
-  if (!chunk)
+  ImChunkPin pin;
+  if (!pin_one (engine, read, &pin, error))
     return false;
-  bool ok = copy_out (chunk, read, error);
-  unpin (engine, shard, chunk);
-  return ok;
+  copy_out (&pin, read);
+  return true;
 }
 
 /* The decoded chunk of KEY, or NULL. */
@@ -396,17 +421,18 @@ im_chunk_engine_read_cached (ImChunkEngine *engine, const ImChunkRead *read)
     note_use_locked (shard, chunk, read);
   }
   pthread_mutex_unlock (&shard->mutex);
-  if (!chunk)
+  ImChunkPin pin;
+  if (!chunk || !become_pin (engine, chunk, read, &pin, NULL))
     return false;
-  bool ok = copy_out (chunk, read, NULL);
-  unpin (engine, shard, chunk);
-  return ok;
+  copy_out (&pin, read);
+  return true;
 }
 
 /* One fan-out: what the pieces need and the first error among them. */
 typedef struct {
   ImChunkEngine *engine;
   const ImChunkRead *reads;
+  ImChunkPin *pins; /* one for each read, or NULL: they are copied */
   _Atomic (GError *) error;
 } ReadAll;
 
@@ -417,11 +443,22 @@ read_piece (void *data, size_t i)
   if (atomic_load_explicit (&all->error, memory_order_relaxed))
     return;
   GError *error = NULL;
-  if (read_one (all->engine, &all->reads[i], &error))
+  if (all->pins ? pin_one (all->engine, &all->reads[i], &all->pins[i], &error)
+                : read_one (all->engine, &all->reads[i], &error))
     return;
   GError *none = NULL;
   if (!atomic_compare_exchange_strong (&all->error, &none, error))
     g_error_free (error);
+}
+
+static bool
+run_all (ReadAll *all, size_t n, GError **error)
+{
+  im_pool_each (all->engine->pool, n, read_piece, all);
+  GError *failure = atomic_load (&all->error);
+  if (failure)
+    g_propagate_error (error, failure);
+  return failure == NULL;
 }
 
 bool
@@ -430,12 +467,22 @@ im_chunk_engine_read (ImChunkEngine *engine, const ImChunkRead *reads, size_t n,
 {
   if (n == 1)
     return read_one (engine, reads, error);
-  ReadAll all = {.engine = engine, .reads = reads};
-  im_pool_each (engine->pool, n, read_piece, &all);
-  GError *failure = atomic_load (&all.error);
-  if (failure)
-    g_propagate_error (error, failure);
-  return failure == NULL;
+  return run_all (&(ReadAll){.engine = engine, .reads = reads}, n, error);
+}
+
+bool
+im_chunk_engine_pin (ImChunkEngine *engine, const ImChunkRead *reads, size_t n,
+                     ImChunkPin *ret_pins, GError **error)
+{
+  ReadAll all = {.engine = engine, .reads = reads, .pins = ret_pins};
+  for (size_t i = 0; i < n; i++)
+    ret_pins[i] = (ImChunkPin){.chunk = NULL};
+  if (run_all (&all, n, error))
+    return true;
+  for (size_t i = 0; i < n; i++)
+    if (ret_pins[i].chunk)
+      im_chunk_unpin (&ret_pins[i]);
+  return false;
 }
 
 void

@@ -42,6 +42,22 @@ uint64_t im_chunk_engine_budget (const ImChunkEngine *engine);
 bool im_chunk_engine_read (ImChunkEngine *engine, const ImChunkRead *reads, size_t n,
                            GError **error);
 
+/* A decoded chunk that stays as it is while somebody holds it; all zero: none. */
+typedef struct {
+  ImChunkEngine *engine;
+  void *chunk;          /* the engine's own */
+  const uint8_t *bytes; /* the first that was wanted */
+} ImChunkPin;
+
+/* As read, with the bytes left where they are: READS' buf is not used, and RET_PINS[i] is
+ * where those of READS[i] are.  Where it fails nothing stays pinned.  What is pinned
+ * counts as cached, and is not freed however full the cache is: the caller bounds it. */
+bool im_chunk_engine_pin (ImChunkEngine *engine, const ImChunkRead *reads, size_t n,
+                          ImChunkPin *ret_pins, GError **error);
+
+/* Lets go of PIN, which becomes none.  Any thread. */
+void im_chunk_unpin (ImChunkPin *pin);
+
 /* Is the chunk in the cache, decoded?  It may leave at any time; never waits. */
 bool im_chunk_engine_is_cached (ImChunkEngine *engine, const ImChunkRef *chunk);
 

@@ -8,7 +8,7 @@
 #include <fcntl.h>
 
 /* Extents asked for at once. */
-#define MAP_BATCH 64
+#define MAP_BATCH IM_PINS_MAX
 
 /* How far a read looks for the next chunk: what was found behind it is looked for again.
  */
@@ -142,6 +142,33 @@ send_data (ImNbdJob *job, size_t length, bool single)
   return single ? im_nbd_job_fail (job, error) : fail_here (job, error);
 }
 
+/* Sends EXTENTS, which are pinnable, from the chunk engine's memory; else as above: there
+ * damage is dealt with. */
+static ImNbdJobStep
+send_chunks (ImNbdJob *job, const ImExtent *extents, size_t n, size_t length)
+{
+  ImChunkPin pins[MAP_BATCH];
+  ImNbdItem *first = NULL, **end = &first;
+  if (!im_block_pin (job->t->export->block, extents, n, pins, NULL))
+    return send_data (job, length, false);
+  uint64_t offset = job->request.offset + job->done;
+  job->done += length;
+  bool last = job->done == job->request.length;
+  for (size_t i = 0; i < n; i++) {
+    ImNbdItem *item = new_item (job);
+    if (i == 0)
+      item->head_length =
+          im_nbd_put_data (item->head, &item->to, last, offset, (uint32_t)length);
+    item->pin = pins[i];
+    item->data = pins[i].bytes;
+    item->length = extents[i].length;
+    *end = item;
+    end = &item->next;
+  }
+  im_nbd_output_push (&job->t->output, first);
+  return last ? IM_NBD_JOB_DONE : IM_NBD_JOB_MORE;
+}
+
 static ImNbdJobStep
 send_hole (ImNbdJob *job, uint64_t length)
 {
@@ -154,6 +181,17 @@ send_hole (ImNbdJob *job, uint64_t length)
       im_nbd_put_hole (item->head, &item->to, last, offset, (uint32_t)length);
   im_nbd_output_push (&t->output, item);
   return last ? IM_NBD_JOB_DONE : IM_NBD_JOB_MORE;
+}
+
+/* Cuts EXTENTS after LENGTH bytes, which they have; how many it become. */
+static size_t
+cut (ImExtent *extents, uint64_t length)
+{
+  size_t n = 0;
+  while (length > extents[n].length)
+    length -= extents[n++].length;
+  extents[n].length = length;
+  return n + 1;
 }
 
 /* Sends the next chunk. */
@@ -174,7 +212,12 @@ read_step (ImNbdJob *job)
     return im_nbd_job_fail (job, error);
   bool hole;
   uint64_t data = im_nbd_read_run (extents, n, 0, IM_NBD_PIECE, &hole);
-  return hole ? send_hole (job, extents[0].length) : send_data (job, (size_t)data, false);
+  if (hole)
+    return send_hole (job, extents[0].length);
+  n = cut (extents, data);
+  return im_extents_are_pinnable (extents, n)
+             ? send_chunks (job, extents, n, (size_t)data)
+             : send_data (job, (size_t)data, false);
 }
 
 /* Sends the status chunk of the context ID. */

@@ -53,7 +53,9 @@ release_locked (ImNbdOutput *output, size_t cost)
 static size_t
 item_cost (const ImNbdItem *item)
 {
-  return sizeof *item + (item->buffer ? item->buffer->size : 0);
+  return sizeof *item + (item->buffer      ? item->buffer->size
+                         : item->pin.chunk ? item->length
+                                           : 0);
 }
 
 static void
@@ -66,6 +68,8 @@ drop_first_locked (ImNbdOutput *output)
   output->queued -= item->length;
   release_locked (output, item_cost (item));
   im_nbd_spares_give (&output->spares, item->buffer);
+  if (item->pin.chunk)
+    im_chunk_unpin (&item->pin);
   item->next = output->spare_items;
   output->spare_items = item;
 }

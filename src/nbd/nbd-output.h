@@ -11,6 +11,7 @@
  *     workers ─┘            └──► appended at the end, under the lock              */
 #pragma once
 
+#include "block/chunk.h"
 #include "nbd/nbd-buffer.h"
 #include "nbd/nbd-reply.h"
 #include "nbd/nbd-stream.h"
@@ -26,6 +27,7 @@ struct ImNbdItem {
   size_t head_length;
   ImNbdBuffer *buffer; /* owned; holds the body, or NULL */
   const uint8_t *data; /* the body in memory */
+  ImChunkPin pin;      /* owned; keeps the body, or none */
   int file_fd;         /* the body in a file: borrowed; -1: there is none such */
   uint64_t file_at;
   size_t length; /* of the body */

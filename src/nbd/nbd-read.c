@@ -2,8 +2,9 @@
 /* Reads that the reader answers itself, because nothing in them can block:
  *
  *   small           copied behind its head into the batch
- *   large, in files sent from the page cache, zeros as holes (not by TLS)
- *   large           copied into a buffer of its own
+ *   large           files sent from the page cache, decoded chunks from the chunk
+ * engine's memory, zeros as holes (not by TLS) large           copied into a buffer of
+ * its own
  *
  * and whatever fails to be one of these goes to the pool. */
 #include "nbd/nbd-transmit.h"
@@ -19,7 +20,7 @@
 #define LEARN_MAX (16u << 20)
 
 /* More pieces than this, and copying is as good. */
-#define FILE_EXTENTS_MAX 64
+#define EXTENTS_MAX IM_PINS_MAX
 
 static bool
 is_known (const ImNbdKnown *known, uint64_t offset, uint64_t length)
@@ -93,6 +94,15 @@ im_nbd_read_run (const ImExtent *extents, size_t n, uint64_t first, uint64_t max
   return MIN (length, max);
 }
 
+/* Can this be sent from where it is?  Of chunks that is only known when they are pinned.
+ */
+static bool
+is_sendable (const ImExtent *extent)
+{
+  return extent->kind == IM_EXTENT_ZERO || im_extents_are_pinnable (extent, 1) ||
+         im_extent_is_in_page_cache (extent);
+}
+
 /* Maps all of REQUEST into sendable extents; 0: it cannot be. */
 static size_t
 map_sendable (ImNbdTransmission *t, const ImNbdRequest *request, ImExtent *extents)
@@ -100,22 +110,44 @@ map_sendable (ImNbdTransmission *t, const ImNbdRequest *request, ImExtent *exten
   size_t n;
   g_autoptr (GError) error = NULL;
   if (!im_nbd_read_map (t, request, request->offset, request->length, IM_MAP_NOWAIT,
-                        extents, FILE_EXTENTS_MAX, &n, &error))
+                        extents, EXTENTS_MAX, &n, &error))
     return 0;
   const ImExtent *last = &extents[n - 1];
   if (last->offset + last->length != request->offset + request->length ||
       n > 1 + request->length / SMALL_MAX)
     return 0;
   for (size_t i = 0; i < n; i++)
-    if (extents[i].kind != IM_EXTENT_ZERO && !im_extent_is_in_page_cache (&extents[i]))
+    if (!is_sendable (&extents[i]))
       return 0;
   return n;
+}
+
+/* Pins those of EXTENTS that are in chunks, if that needs no waiting.  False: nothing is
+ * pinned. */
+static bool
+pin_chunks (ImBlock *block, const ImExtent *extents, size_t n, ImChunkPin *ret_pins)
+{
+  bool all = true;
+  for (size_t i = 0; i < n; i++)
+    ret_pins[i] = (ImChunkPin){.chunk = NULL};
+  for (size_t i = 0, end; i < n && all; i = end) {
+    for (end = i; end < n && extents[end].kind == IM_EXTENT_CHUNK;)
+      end++;
+    all = end == i || im_block_pin_nowait (block, &extents[i], end - i, &ret_pins[i]);
+    end += end == i;
+  }
+  for (size_t i = 0; i < n && !all; i++)
+    if (ret_pins[i].chunk)
+      im_chunk_unpin (&ret_pins[i]);
+  return all;
 }
 
 /* Replies to one request, as they are put in a row. */
 typedef struct {
   ImNbdTransmission *t;
   const ImNbdRequest *request;
+  const ImExtent *extents;
+  ImChunkPin *pins; /* of EXTENTS; they become the items' */
   ImNbdItem *first, *last;
 } ItemRow;
 
@@ -132,6 +164,18 @@ add_item (ItemRow *row)
   return item;
 }
 
+/* A chunk whose parts go in several items is the last one's, which leaves last. */
+static void
+add_chunk (ItemRow *row, ImNbdItem *item, const ImExtent *extent, uint64_t within)
+{
+  ImChunkPin *pin = &row->pins[extent - row->extents];
+  item->data = pin->bytes + within;
+  if (within + item->length < extent->length)
+    return;
+  item->pin = *pin;
+  *pin = (ImChunkPin){.chunk = NULL};
+}
+
 /* The next LENGTH bytes from EXTENT, WITHIN bytes into it. */
 static void
 add_body (ItemRow *row, ImNbdItem *item, const ImExtent *extent, uint64_t within,
@@ -140,8 +184,10 @@ add_body (ItemRow *row, ImNbdItem *item, const ImExtent *extent, uint64_t within
   if (!item)
     item = add_item (row);
   item->length = (size_t)length;
+  if (extent->kind == IM_EXTENT_CHUNK)
+    add_chunk (row, item, extent, within);
   if (extent->kind != IM_EXTENT_FILE)
-    return; /* zeros */
+    return; /* or zeros */
   item->file_fd = im_file_fd (extent->file);
   item->file_at = extent->at + within;
 }
@@ -178,13 +224,14 @@ add_hole (ItemRow *row, const ImExtent **extent, uint64_t *within, uint64_t leng
 }
 
 static bool
-read_from_files (ImNbdTransmission *t, const ImNbdRequest *request)
+read_in_place (ImNbdTransmission *t, const ImNbdRequest *request)
 {
-  ImExtent extents[FILE_EXTENTS_MAX];
+  ImExtent extents[EXTENTS_MAX];
+  ImChunkPin pins[EXTENTS_MAX];
   size_t n = map_sendable (t, request, extents);
-  if (n == 0)
+  if (n == 0 || !pin_chunks (t->export->block, extents, n, pins))
     return false;
-  ItemRow row = {t, request, NULL, NULL};
+  ItemRow row = {.t = t, .request = request, .extents = extents, .pins = pins};
   const ImExtent *extent = extents, *end = extents + n;
   uint64_t within = 0;
   if (im_nbd_read_is_single (t, request))
@@ -231,12 +278,12 @@ read_small (ImNbdTransmission *t, const ImNbdRequest *request)
 static bool
 has_hole (ImNbdTransmission *t, const ImNbdRequest *request)
 {
-  ImExtent extents[FILE_EXTENTS_MAX];
+  ImExtent extents[EXTENTS_MAX];
   size_t n;
   g_autoptr (GError) error = NULL;
   if (im_nbd_read_is_single (t, request) ||
       !im_nbd_read_map (t, request, request->offset, request->length, IM_MAP_NOWAIT,
-                        extents, FILE_EXTENTS_MAX, &n, &error))
+                        extents, EXTENTS_MAX, &n, &error))
     return false;
   for (size_t i = 0; i < n; i++)
     if (extents[i].kind == IM_EXTENT_ZERO && extents[i].length >= HOLE_MIN)
@@ -276,7 +323,7 @@ im_nbd_read (ImNbdTransmission *t, const ImNbdRequest *request)
   if (request->length < SMALL_MAX)
     done = read_small (t, request);
   else
-    done = (t->input->stream.can_send_files && read_from_files (t, request)) ||
+    done = (t->input->stream.can_send_files && read_in_place (t, request)) ||
            (request->length <= IM_NBD_PIECE && read_large (t, request));
   if (!done)
     im_nbd_job_submit (t, request);

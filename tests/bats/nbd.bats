@@ -163,6 +163,40 @@ await_end() {
   done
 }
 
+@test "nbd: compressed clusters at any place, amid others, for clients that go away with some unread" {
+  python_with_nbd
+  need qemu-img
+  serve -r -t -e 0 --chunk-cache=1M "$BATS_FILE_TMPDIR/zlib.qcow2"
+  "$PYTHON" - "$URI" "$RAW" <<'PYTHON'
+import random, sys
+import nbd
+chance = random.Random(1)
+disk = open(sys.argv[2], "rb").read()
+def connect(structured):
+    h = nbd.NBD()
+    h.set_request_structured_replies(structured)
+    h.connect_uri(sys.argv[1])
+    return h
+def place():
+    length = chance.choice([512, 40000, 65536, 100000, 262144, 1 << 20, (1 << 20) + 77, 5000000])
+    # Mostly where compressed clusters are.
+    offset = chance.choice([20 << 16, 390 << 16, 400 << 16]) + chance.randrange(4 << 20)
+    return length, offset & ~chance.choice([0, 65535])
+clients = [connect(True), connect(False)]
+for i in range(150):
+    length, offset = place()
+    if clients[i % 2].pread(length, offset) != disk[offset:offset + length]:
+        sys.exit(f"{length} bytes at {offset} are wrong")
+for i in range(10):
+    h = connect(True)
+    for _ in range(20):
+        length, offset = place()
+        h.aio_pread(nbd.Buffer(length), offset)
+    del h
+PYTHON
+  end_server
+}
+
 @test "nbd: nbdcopy over TCP on every address of localhost" {
   need nbdcopy
   local port

@@ -200,6 +200,60 @@ test_one_chunk_with_two_sizes (void)
   g_assert_error (error, IM_ERROR, IM_ERROR_CORRUPT);
 }
 
+/* Pinned, a chunk stays although the cache holds less than what is pinned. */
+static void
+test_pins (void)
+{
+  enum { PINNED = 16 };
+  g_autofree uint8_t *stored = fixture_pattern (CHUNKS * STORED, 3);
+  for (size_t i = 0; i < CHUNKS * STORED; i++)
+    stored[i] &= 0x7f;
+  g_autoptr (ImFile) file = fixture_file (stored, CHUNKS * STORED);
+  g_autoptr (ImPool) pool = im_pool_new (2);
+  g_autoptr (ImChunkEngine) engine = im_chunk_engine_new (PINNED / 4 * PLAIN, pool);
+  ImChunkRead reads[PINNED];
+  ImChunkPin pins[PINNED];
+  uint8_t buf[PLAIN];
+  for (unsigned i = 0; i < PINNED; i++)
+    reads[i] =
+        (ImChunkRead){.chunk = chunk_ref (file, i), .within = i, .length = PLAIN - i};
+  g_assert_true (im_chunk_engine_pin (engine, reads, PINNED, pins, NULL));
+  for (unsigned i = PINNED; i < CHUNKS; i++) {
+    ImChunkRead other = {.chunk = chunk_ref (file, i), .length = PLAIN, .buf = buf};
+    g_assert_true (im_chunk_engine_read (engine, &other, 1, NULL));
+  }
+  for (unsigned i = 0; i < PINNED; i++) {
+    g_assert_true (bytes_are_right (stored, i, i, pins[i].bytes, PLAIN - i));
+    im_chunk_unpin (&pins[i]);
+    g_assert_null (pins[i].chunk);
+  }
+  /* Then they may leave. */
+  ImChunkRead last = {.chunk = chunk_ref (file, PINNED), .length = PLAIN, .buf = buf};
+  g_assert_true (im_chunk_engine_read (engine, &last, 1, NULL));
+  g_assert_false (im_chunk_engine_is_cached (engine, &reads[0].chunk));
+}
+
+/* One that cannot be read lets go of all. */
+static void
+test_pins_of_a_bad_chunk (void)
+{
+  const uint8_t stored[3 * STORED] = {[STORED] = 0xff};
+  g_autoptr (ImFile) file = fixture_file (stored, sizeof stored);
+  g_autoptr (ImChunkEngine) engine = im_chunk_engine_new (0, NULL);
+  g_autoptr (GError) error = NULL;
+  ImChunkRead reads[3];
+  ImChunkPin pins[3];
+  for (unsigned i = 0; i < 3; i++)
+    reads[i] = (ImChunkRead){.chunk = chunk_ref (file, i), .length = PLAIN};
+  g_assert_false (im_chunk_engine_pin (engine, reads, 3, pins, &error));
+  g_assert_error (error, IM_ERROR, IM_ERROR_CORRUPT);
+  for (unsigned i = 0; i < 3; i++)
+    g_assert_null (pins[i].chunk);
+  g_assert_true (im_chunk_engine_pin (engine, reads + 2, 1, pins, NULL));
+  g_assert_false (im_chunk_engine_is_cached (engine, &reads[0].chunk));
+  im_chunk_unpin (&pins[0]);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -213,5 +267,7 @@ main (int argc, char **argv)
   g_test_add_func ("/block/chunk/past-the-end-is-corrupt",
                    test_chunk_past_the_end_is_corrupt);
   g_test_add_func ("/block/chunk/two-sizes-are-corrupt", test_one_chunk_with_two_sizes);
+  g_test_add_func ("/block/chunk/pinned-chunks-stay", test_pins);
+  g_test_add_func ("/block/chunk/a-bad-chunk-pins-none", test_pins_of_a_bad_chunk);
   return g_test_run ();
 }
