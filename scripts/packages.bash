@@ -4,7 +4,7 @@
 packages_build=(
   gcc libc6-dev meson ninja-build pkg-config
   libfuse3-dev libglib2.0-dev zlib1g-dev libdeflate-dev libzstd-dev libgcrypt20-dev liburing-dev libaio-dev
-  libselinux1-dev libjson-glib-dev libnl-genl-3-dev libgnutls28-dev
+  libselinux1-dev libjansson-dev libnl-genl-3-dev libgnutls28-dev
 )
 packages_run=(fuse3)
 packages_quickstart=(fdisk e2fsprogs)

@@ -60,7 +60,7 @@ provenance_path (const char *output)
   if (strcmp (output, "-") == 0 || (stat (output, &st) == 0 && !S_ISREG (st.st_mode)))
     return NULL;
   if (!im_report_has_json ()) {
-    im_log_warning ("%s.json: not written: built without json-glib", output);
+    im_log_warning ("%s.json: not written: built without jansson", output);
     return NULL;
   }
   return g_strconcat (output, ".json", NULL);

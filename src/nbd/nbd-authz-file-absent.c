@@ -7,6 +7,6 @@ ImNbdAuthz *
 im_nbd_authz_read (int folder, const char *name, GError **error)
 {
   g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
-               "%s: this build lacks JSON (it was made without json-glib)", name);
+               "%s: this build lacks JSON (it was made without jansson)", name);
   return NULL;
 }

@@ -5,7 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-glib/json-glib.h>
+#include <jansson.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,61 +46,56 @@ refuse (GError **error, const char *what)
   return false;
 }
 
-/* The string that MEMBER of OBJECT is; NULL: it is none. */
-static const char *
-text_of (JsonObject *object, const char *member)
-{
-  JsonNode *node = json_object_get_member (object, member);
-  return JSON_NODE_HOLDS_VALUE (node) && json_node_get_value_type (node) == G_TYPE_STRING
-             ? json_node_get_string (node)
-             : NULL;
-}
-
+/* One member of a rule; VALUE NULL: it is no text. */
 static bool
-read_rule (ImNbdAuthzRule *rule, JsonObject *object, GError **error)
+read_member (ImNbdAuthzRule *rule, const char *key, const char *value, GError **error)
 {
-  bool has_policy = false;
-  g_autoptr (GList) members = json_object_get_members (object);
-  for (GList *m = members; m; m = m->next) {
-    const char *key = m->data, *value = text_of (object, key);
-    if (!value)
-      return refuse (error, "what a rule says is text");
-    if (strcmp (key, "match") == 0) {
-      g_free (rule->match);
-      rule->match = g_strdup (value);
-    } else if (strcmp (key, "policy") == 0) {
-      has_policy = true;
-      if (!im_nbd_authz_parse_policy (value, &rule->allow))
-        return refuse (error, "policy is neither allow nor deny");
-    } else if (strcmp (key, "format") != 0) {
-      return refuse (error, "a rule has match, policy and format, and nothing else");
-    } else if (!im_nbd_authz_parse_format (value, &rule->glob)) {
-      return refuse (error, "format is neither exact nor glob");
-    }
+  if (!value)
+    return refuse (error, "what a rule says is text");
+  if (strcmp (key, "match") == 0) {
+    rule->match = g_strdup (value);
+    return true;
   }
-  return (rule->match && has_policy) || refuse (error, "match or policy is missing");
+  if (strcmp (key, "policy") == 0)
+    return im_nbd_authz_parse_policy (value, &rule->allow) ||
+           refuse (error, "policy is neither allow nor deny");
+  if (strcmp (key, "format") == 0)
+    return im_nbd_authz_parse_format (value, &rule->glob) ||
+           refuse (error, "format is neither exact nor glob");
+  return refuse (error, "a rule has match, policy and format, and nothing else");
 }
 
 static bool
-read_rules (ImNbdAuthz *authz, JsonNode *node, GError **error)
+read_rule (ImNbdAuthzRule *rule, json_t *object, GError **error)
 {
-  if (!JSON_NODE_HOLDS_ARRAY (node))
+  const char *key;
+  json_t *value;
+  json_object_foreach (object, key, value)
+  {
+    if (!read_member (rule, key, json_string_value (value), error))
+      return false;
+  }
+  return (rule->match && json_object_get (object, "policy")) ||
+         refuse (error, "match or policy is missing");
+}
+
+static bool
+read_rules (ImNbdAuthz *authz, const json_t *rules, GError **error)
+{
+  if (!json_is_array (rules))
     return refuse (error, "rules is no array");
-  JsonArray *rules = json_node_get_array (node);
-  guint n = json_array_get_length (rules);
+  size_t n = json_array_size (rules);
   if (n > IM_NBD_AUTHZ_RULES_MAX) {
-    g_set_error (error, IM_ERROR, IM_ERROR_LIMIT, "%u rules, more than %u", n,
+    g_set_error (error, IM_ERROR, IM_ERROR_LIMIT, "%zu rules, more than %u", n,
                  IM_NBD_AUTHZ_RULES_MAX);
     return false;
   }
-  for (guint i = 0; i < n; i++) {
-    JsonNode *rule = json_array_get_element (rules, i);
-    bool read =
-        JSON_NODE_HOLDS_OBJECT (rule)
-            ? read_rule (im_nbd_authz_add (authz), json_node_get_object (rule), error)
-            : refuse (error, "no object");
+  for (size_t i = 0; i < n; i++) {
+    json_t *rule = json_array_get (rules, i);
+    bool read = json_is_object (rule) ? read_rule (im_nbd_authz_add (authz), rule, error)
+                                      : refuse (error, "no object");
     if (!read) {
-      g_prefix_error (error, "rules[%u]: ", i);
+      g_prefix_error (error, "rules[%zu]: ", i);
       return false;
     }
   }
@@ -108,25 +103,36 @@ read_rules (ImNbdAuthz *authz, JsonNode *node, GError **error)
 }
 
 static bool
-read_list (ImNbdAuthz *authz, JsonNode *root, GError **error)
+read_list (ImNbdAuthz *authz, json_t *root, GError **error)
 {
-  if (!root || !JSON_NODE_HOLDS_OBJECT (root))
+  if (!json_is_object (root))
     return refuse (error, "no JSON object");
-  JsonObject *object = json_node_get_object (root);
-  g_autoptr (GList) members = json_object_get_members (object);
-  for (GList *m = members; m; m = m->next) {
-    const char *key = m->data, *policy;
+  const char *key;
+  json_t *value;
+  json_object_foreach (root, key, value)
+  {
+    const char *policy = json_string_value (value);
     if (strcmp (key, "rules") == 0) {
-      if (!read_rules (authz, json_object_get_member (object, key), error))
+      if (!read_rules (authz, value, error))
         return false;
     } else if (strcmp (key, "policy") != 0) {
       return refuse (error, "a list has rules and policy, and nothing else");
-    } else if (!(policy = text_of (object, key)) ||
-               !im_nbd_authz_parse_policy (policy, &authz->allow_others)) {
+    } else if (!policy || !im_nbd_authz_parse_policy (policy, &authz->allow_others)) {
       return refuse (error, "policy is neither allow nor deny");
     }
   }
   return true;
+}
+
+static json_t *
+parse (const char *text, size_t length, GError **error)
+{
+  json_error_t at;
+  json_t *root = json_loadb (text, length, 0, &at);
+  if (!root)
+    g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "line %d, column %d: %s", at.line,
+                 at.column, at.text);
+  return root;
 }
 
 ImNbdAuthz *
@@ -143,10 +149,9 @@ im_nbd_authz_read (int folder, const char *name, GError **error)
   close (fd);
   if (!text)
     return NULL;
-  g_autoptr (JsonParser) parser = json_parser_new ();
+  json_auto_t *root = parse (text, length, error);
   g_autoptr (ImNbdAuthz) authz = im_nbd_authz_new ();
-  if (json_parser_load_from_data (parser, text, (gssize)length, error) &&
-      read_list (authz, json_parser_get_root (parser), error))
+  if (root && read_list (authz, root, error))
     return g_steal_pointer (&authz);
   g_prefix_error (error, "%s: ", name);
   return NULL;

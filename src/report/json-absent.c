@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* In the place of JSON, in a build without json-glib. */
+/* In the place of JSON, in a build without jansson. */
 #include "base/error.h"
 #include "report/report.h"
 
 static char *
 fail (GError **error)
 {
-  g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED, "built without json-glib");
+  g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED, "built without jansson");
   return NULL;
 }
 

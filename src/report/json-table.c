@@ -13,7 +13,7 @@
 
 /* Of the lesser schemes: the type's number as sfdisk has it, or its text. */
 static void
-add_other_type (JsonBuilder *json, const ImPartition *p)
+add_other_type (json_t *json, const ImPartition *p)
 {
   g_autofree char *code = g_strdup_printf ("%x", p->type_code);
   bool by_text = p->type_text && p->type_code == 0;
@@ -24,7 +24,7 @@ add_other_type (JsonBuilder *json, const ImPartition *p)
 
 /* The fields of sfdisk, with its names and types, and only where it has them too. */
 static void
-add_sfdisk_entry (JsonBuilder *json, const char *device, const ImPartition *p)
+add_sfdisk_entry (json_t *json, const char *device, const ImPartition *p)
 {
   g_autofree char *node = im_sfdisk_node (device, p->number);
   im_json_add_string (json, "node", node);
@@ -52,11 +52,11 @@ add_sfdisk_entry (JsonBuilder *json, const char *device, const ImPartition *p)
 }
 
 static void
-add_partition (JsonBuilder *json, const char *device, const ImPartition *p)
+add_partition (json_t *partitions, const char *device, const ImPartition *p)
 {
   g_autofree char *file = p->size ? g_strdup_printf ("p%u", p->number) : NULL;
   g_autofree const char **flags = im_words_of_flags (p->flags);
-  json_builder_begin_object (json);
+  json_t *json = im_json_append_object (partitions);
   add_sfdisk_entry (json, device, p);
   im_json_add_string (json, "file", file);
   im_json_add_number (json, "number", p->number);
@@ -73,23 +73,20 @@ add_partition (JsonBuilder *json, const char *device, const ImPartition *p)
   im_json_add_string (json, "source", im_word_of_source (p->source));
   im_json_add_number (json, "entry-offset", p->entry_at);
   im_json_add_strings (json, "flags", flags, g_strv_length ((char **)flags));
-  json_builder_end_object (json);
 }
 
 static void
-add_gpt (JsonBuilder *json, const ImPartitionTable *table)
+add_gpt (json_t *json, const ImPartitionTable *table)
 {
   im_json_add_string (json, "source", im_word_of_source (table->source));
-  json_builder_set_member_name (json, "checksums");
-  json_builder_begin_object (json);
-  im_json_add_string (json, "primary", im_word_of_check (table->primary));
-  im_json_add_string (json, "backup", im_word_of_check (table->backup));
-  json_builder_end_object (json);
+  json_t *checksums = im_json_add_object (json, "checksums");
+  im_json_add_string (checksums, "primary", im_word_of_check (table->primary));
+  im_json_add_string (checksums, "backup", im_word_of_check (table->backup));
   im_json_add_string (json, "mbr", im_word_of_mbr (table));
 }
 
 static void
-add_sfdisk_table (JsonBuilder *json, const char *device, const ImPartitionTable *table)
+add_sfdisk_table (json_t *json, const char *device, const ImPartitionTable *table)
 {
   im_json_add_string (json, "label", im_word_of_label (table->kind));
   im_json_add_string (json, "id", table->id);
@@ -111,25 +108,21 @@ add_sfdisk_table (JsonBuilder *json, const char *device, const ImPartitionTable 
 }
 
 void
-im_json_add_table (JsonBuilder *json, const char *device, const ImPartitionTable *table)
+im_json_add_table (json_t *object, const char *device, const ImPartitionTable *table)
 {
-  json_builder_set_member_name (json, "partitiontable");
   if (!table) {
-    json_builder_add_null_value (json);
+    im_json_add (object, "partitiontable", json_null ());
     return;
   }
-  json_builder_begin_object (json);
+  json_t *json = im_json_add_object (object, "partitiontable");
   add_sfdisk_table (json, device, table);
   im_json_add_number (json, "sectors", table->disk_sectors);
   im_json_add_number (json, "bytes", table->disk_size);
   if (table->kind == IM_TABLE_GPT)
     add_gpt (json, table);
-  json_builder_set_member_name (json, "partitions");
-  json_builder_begin_array (json);
+  json_t *partitions = im_json_add_array (json, "partitions");
   for (guint i = 0; i < table->partitions->len; i++)
-    add_partition (json, device, table->partitions->pdata[i]);
-  json_builder_end_array (json);
+    add_partition (partitions, device, table->partitions->pdata[i]);
   im_json_add_strings (json, "warnings", (const char *const *)table->warnings->pdata,
                        table->warnings->len);
-  json_builder_end_object (json);
 }

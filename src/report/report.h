@@ -52,5 +52,5 @@ char *im_report_status (const GPtrArray *mounts, const GPtrArray *devices);
 char *im_report_status_json (const GPtrArray *mounts, const GPtrArray *devices,
                              GError **error);
 
-/* True in a build with json-glib; without it the JSON functions fail and say so. */
+/* True in a build with jansson; without it the JSON functions fail and say so. */
 bool im_report_has_json (void);

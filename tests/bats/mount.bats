@@ -41,7 +41,7 @@ as_root() {
     mount -t fuse.imgmount disk.img m
     grep "^$PWD/disk.img $PWD/m fuse.imgmount rw,.*,default_permissions,allow_other" /proc/mounts
     imgmount --status | grep "^$PWD/m .*rw .*disk.img$"
-    pid=$(imgmount --status --json | sed -n "s/.*\"pid\" : \([0-9]*\).*/\1/p")
+    pid=$(imgmount --status --json | sed -n "s/.*\"pid\": \([0-9]*\).*/\1/p")
     umount m
     timeout 30 tail -s 0.02 --pid="$pid" -f /dev/null
     mount -t fuse "imgmount#disk.img" m -o rw,partition=2

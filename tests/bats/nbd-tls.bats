@@ -270,7 +270,7 @@ said() {
     [[ ${#lines[@]} == 1 && $output == "imgmount: "*"--object authz-list-file,id=a: list.json: $2"* ]] ||
       { echo "said: $output"; return 1; }
   }
-  refused_list '' 'no JSON object'
+  refused_list '' "line 1, column 0: '[' or '{' expected near end of file"
   refused_list '[]' 'no JSON object'
   refused_list '{"policy": "perhaps"}' 'policy is neither'
   refused_list '{"policy": 1}' 'policy is neither'

@@ -93,7 +93,7 @@ for mount in json.load(sys.stdin)["mounts"]:
       echo "mine: $access"
     done
     echo "rows: $(./imgmount --status | wc -l)"
-    ./imgmount --status --json | grep -c "\"user\" : 65534"
+    ./imgmount --status --json | grep -c "\"user\": 65534"
     touch done
     until test -e seen; do sleep 0.01; done
     cat found

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The keys of --list, --info and --status with --json, their types and values. */
 #include "image.h"
+#include "report/json-build.h"
 #include "served.h"
 
-#include <json-glib/json-glib.h>
-
 /* The object at the top of TEXT; the test ends where it is none. */
-static JsonNode *
+static json_t *
 parse (const char *text)
 {
-  g_autoptr (GError) error = NULL;
-  JsonNode *root = json_from_string (text, &error);
-  g_assert_no_error (error);
-  g_assert_true (JSON_NODE_HOLDS_OBJECT (root));
+  json_error_t error;
+  json_t *root = json_loads (text, JSON_REJECT_DUPLICATES, &error);
+  if (!json_is_object (root))
+    g_error ("line %d: %s", error.line, error.text);
   return root;
 }
 
-static JsonNode *
+static json_t *
 list_of (TestDisk *disk, const char *path)
 {
   g_autoptr (GError) error = NULL;
@@ -28,24 +27,36 @@ list_of (TestDisk *disk, const char *path)
   return parse (text);
 }
 
-static JsonObject *
-table_of (JsonNode *root)
+static json_t *
+partition_of (const json_t *root, size_t i)
 {
-  return json_object_get_object_member (json_node_get_object (root), "partitiontable");
-}
-
-static JsonObject *
-partition_of (JsonNode *root, guint i)
-{
-  JsonArray *all = json_object_get_array_member (table_of (root), "partitions");
-  g_assert_cmpuint (i, <, json_array_get_length (all));
-  return json_array_get_object_element (all, i);
+  json_t *table = json_object_get (root, "partitiontable");
+  json_t *partition = json_array_get (json_object_get (table, "partitions"), i);
+  g_assert_nonnull (partition);
+  return partition;
 }
 
 #define assert_string(object, key, value)                                                \
-  g_assert_cmpstr (json_object_get_string_member (object, key), ==, value)
-#define assert_number(object, key, value)                                                \
-  g_assert_cmpint (json_object_get_int_member (object, key), ==, value)
+  g_assert_cmpstr (json_string_value (json_object_get (object, key)), ==, value)
+#define assert_null(object, key)                                                         \
+  g_assert_true (json_is_null (json_object_get (object, key)))
+#define assert_boolean(object, key, value)                                               \
+  g_assert_true (json_object_get (object, key) == json_boolean (value))
+#define assert_length(object, key, n) assert_array (json_object_get (object, key), n)
+
+static void
+assert_number (const json_t *object, const char *key, json_int_t value)
+{
+  g_assert_true (json_is_integer (json_object_get (object, key)));
+  g_assert_cmpint (json_integer_value (json_object_get (object, key)), ==, value);
+}
+
+static void
+assert_array (const json_t *array, size_t n)
+{
+  g_assert_true (json_is_array (array));
+  g_assert_cmpuint (json_array_size (array), ==, n);
+}
 
 static void
 test_gpt (void)
@@ -56,8 +67,8 @@ test_gpt (void)
   test_gpt_entry (disk, &gpt, 3, 100, 199, "a\"b\\c");
   test_disk_poke64 (disk, 1024 + 2 * 128 + 48, UINT64_C (1) << 63 | 1);
   test_gpt_seal (disk, &gpt);
-  g_autoptr (JsonNode) root = list_of (disk, "x9");
-  JsonObject *table = table_of (root);
+  json_auto_t *root = list_of (disk, "x9");
+  json_t *table = json_object_get (root, "partitiontable");
   assert_string (table, "label", "gpt");
   assert_string (table, "id", "04030201-0605-0807-090A-0B0C0D0E0F10");
   assert_string (table, "device", "x9");
@@ -69,10 +80,10 @@ test_gpt (void)
   assert_number (table, "bytes", 8 << 20);
   assert_string (table, "mbr", "protective");
   assert_string (table, "source", "primary");
-  JsonObject *checksums = json_object_get_object_member (table, "checksums");
+  json_t *checksums = json_object_get (table, "checksums");
   assert_string (checksums, "primary", "good");
   assert_string (checksums, "backup", "good");
-  JsonObject *p = partition_of (root, 0);
+  json_t *p = partition_of (root, 0);
   assert_string (p, "node", "x9p3");
   assert_number (p, "start", 100);
   assert_number (p, "size", 100);
@@ -84,7 +95,7 @@ test_gpt (void)
   assert_number (p, "offset", 51200);
   assert_number (p, "bytes", 51200);
   assert_string (p, "type-name", "Linux filesystem");
-  g_assert_false (json_object_has_member (p, "bootable"));
+  g_assert_null (json_object_get (p, "bootable"));
 }
 
 static void
@@ -96,37 +107,35 @@ test_mbr (void)
   test_disk_entry (disk, 0, 2, 0x05, 100, 3000);
   test_disk_entry (disk, 0, 3, 0x83, 10, 20);
   test_disk_poke (disk, 446 + 32, 0x80);
-  g_autoptr (JsonNode) root = list_of (disk, "x.img");
-  JsonObject *table = table_of (root);
+  json_auto_t *root = list_of (disk, "x.img");
+  json_t *table = json_object_get (root, "partitiontable");
   assert_string (table, "label", "dos");
   assert_string (table, "id", "0x0000abcd");
-  g_assert_false (json_object_has_member (table, "firstlba"));
-  JsonObject *p = partition_of (root, 0);
+  g_assert_null (json_object_get (table, "firstlba"));
+  json_t *p = partition_of (root, 0);
   assert_string (p, "node", "x.img2");
   assert_string (p, "type", "5");
-  g_assert_true (json_object_get_boolean_member (p, "container"));
-  g_assert_true (json_object_get_null_member (p, "file"));
-  g_assert_true (json_object_get_null_member (p, "partuuid"));
-  JsonArray *flags = json_object_get_array_member (p, "flags");
-  g_assert_cmpuint (json_array_get_length (flags), ==, 1);
-  g_assert_cmpstr (json_array_get_string_element (flags, 0), ==, "truncated");
+  assert_boolean (p, "container", true);
+  assert_null (p, "file");
+  assert_null (p, "partuuid");
+  json_t *flags = json_object_get (p, "flags");
+  assert_array (flags, 1);
+  g_assert_cmpstr (json_string_value (json_array_get (flags, 0)), ==, "truncated");
   p = partition_of (root, 1);
-  g_assert_true (json_object_get_boolean_member (p, "bootable"));
+  assert_boolean (p, "bootable", true);
   assert_string (p, "partuuid", "0000abcd-03");
-  JsonArray *warnings = json_object_get_array_member (table, "warnings");
-  g_assert_cmpuint (json_array_get_length (warnings), ==, 2);
+  assert_length (table, "warnings", 2);
 }
 
 static void
 test_no_table (void)
 {
   g_autoptr (TestDisk) disk = test_disk_new (4096);
-  g_autoptr (JsonNode) root = list_of (disk, "bad\xff");
-  JsonObject *table = table_of (root);
-  g_assert_true (json_object_get_null_member (table, "label"));
+  json_auto_t *root = list_of (disk, "bad\xff");
+  json_t *table = json_object_get (root, "partitiontable");
+  assert_null (table, "label");
   assert_string (table, "device", "bad\xef\xbf\xbd");
-  JsonArray *all = json_object_get_array_member (table, "partitions");
-  g_assert_cmpuint (json_array_get_length (all), ==, 0);
+  assert_length (table, "partitions", 0);
 }
 
 /* A damaged table must not make negative numbers. */
@@ -137,9 +146,9 @@ test_huge_numbers_stay_positive (void)
   test_disk_gpt (disk, &TEST_GPT);
   test_gpt_entry (disk, &TEST_GPT, 1, UINT64_MAX, UINT64_MAX, "");
   test_gpt_seal (disk, &TEST_GPT);
-  g_autoptr (JsonNode) root = list_of (disk, "x");
-  double start = json_object_get_double_member (partition_of (root, 0), "start");
-  g_assert_cmpfloat (start, >, 1.8e19);
+  json_auto_t *root = list_of (disk, "x");
+  json_t *start = json_object_get (partition_of (root, 0), "start");
+  g_assert_cmpfloat (json_real_value (start), >, 1.8e19);
 }
 
 static void
@@ -156,28 +165,52 @@ test_info (void)
   ImReport report = {.image = &image, .disk = chain};
   g_autofree char *text = im_report_info_json (&report, &error);
   g_assert_no_error (error);
-  g_autoptr (JsonNode) root = parse (text);
-  JsonObject *info = json_node_get_object (root);
-  assert_string (info, "path", "top");
-  assert_string (info, "format", "raw");
-  assert_number (info, "virtual-size", 1048576);
-  g_assert_true (json_object_get_boolean_member (info, "probed"));
-  g_assert_true (json_object_get_null_member (info, "partitiontable"));
-  JsonArray *images = json_object_get_array_member (info, "chain");
-  g_assert_cmpuint (json_array_get_length (images), ==, 2);
-  JsonObject *parent = json_array_get_object_element (images, 1);
+  json_auto_t *root = parse (text);
+  assert_string (root, "path", "top");
+  assert_string (root, "format", "raw");
+  assert_number (root, "virtual-size", 1048576);
+  assert_boolean (root, "probed", true);
+  assert_null (root, "partitiontable");
+  json_t *images = json_object_get (root, "chain");
+  assert_array (images, 2);
+  json_t *parent = json_array_get (images, 1);
   assert_number (parent, "depth", 1);
   assert_string (parent, "format", "test");
   assert_string (parent, "path", im_file_path (file));
   assert_number (parent, "virtual-size", 1024);
   assert_number (parent, "file-size", 4096);
-  g_assert_true (
-      g_str_has_suffix (json_object_get_string_member (parent, "file-modified"), "Z"));
-  JsonObject *facts = json_object_get_object_member (parent, "facts");
+  const char *modified = json_string_value (json_object_get (parent, "file-modified"));
+  g_assert_true (g_str_has_suffix (modified, "Z"));
+  json_t *facts = json_object_get (parent, "facts");
   assert_number (facts, "cluster-size", 65536);
-  g_assert_true (json_object_get_boolean_member (facts, "dirty"));
-  JsonArray *snapshots = json_object_get_array_member (facts, "snapshots");
-  assert_string (json_array_get_object_element (snapshots, 0), "id", "1");
+  assert_boolean (facts, "dirty", true);
+  assert_length (facts, "features", 2);
+  assert_length (facts, "other-features", 0);
+  json_t *snapshots = json_object_get (facts, "snapshots");
+  assert_array (snapshots, 1);
+  assert_string (json_array_get (snapshots, 0), "id", "1");
+}
+
+/* Of each kind that a driver may tell, and one that none tells yet. */
+static void
+test_facts (void)
+{
+  json_auto_t *root = json_object ();
+  GVariantDict facts;
+  g_variant_dict_init (&facts, NULL);
+  g_variant_dict_insert (&facts, "text", "s", "a\nb");
+  g_variant_dict_insert (&facts, "count", "u", UINT32_MAX);
+  g_variant_dict_insert (&facts, "size", "t", UINT64_C (1) << 40);
+  g_variant_dict_insert (&facts, "huge", "t", UINT64_MAX);
+  g_variant_dict_insert (&facts, "odd", "(bi)", TRUE, -1);
+  g_autoptr (GVariant) all = g_variant_ref_sink (g_variant_dict_end (&facts));
+  im_json_add_variant (root, "facts", all);
+  json_t *json = json_object_get (root, "facts");
+  assert_string (json, "text", "a\nb");
+  assert_number (json, "count", UINT32_MAX);
+  assert_number (json, "size", INT64_C (1) << 40);
+  g_assert_cmpfloat (json_real_value (json_object_get (json, "huge")), >, 1.8e19);
+  assert_string (json, "odd", "(true, -1)");
 }
 
 static void
@@ -188,25 +221,23 @@ test_status (void)
   g_autoptr (GPtrArray) devices = test_served (test_devices, G_N_ELEMENTS (test_devices));
   g_autofree char *text = im_report_status_json (mounts, devices, &error);
   g_assert_no_error (error);
-  g_autoptr (JsonNode) root = parse (text);
-  JsonArray *list = json_object_get_array_member (json_node_get_object (root), "mounts");
-  g_assert_cmpuint (json_array_get_length (list), ==, 2);
-  JsonObject *served = json_array_get_object_element (list, 0);
-  g_assert_cmpstr (json_object_get_string_member (served, "mountpoint"), ==, "/mnt/img");
-  g_assert_cmpstr (json_object_get_string_member (served, "image"), ==,
-                   "/images/vm.qcow2");
-  g_assert_false (json_object_get_boolean_member (served, "read-only"));
-  g_assert_cmpint (json_object_get_int_member (served, "user"), ==, 1000);
-  g_assert_cmpint (json_object_get_int_member (served, "pid"), ==, 1234);
-  g_assert_cmpstr (json_object_get_string_member (served, "state"), ==, "served");
-  JsonObject *dead = json_array_get_object_element (list, 1);
-  g_assert_true (json_object_get_boolean_member (dead, "read-only"));
-  g_assert_true (json_object_get_null_member (dead, "pid"));
-  g_assert_cmpstr (json_object_get_string_member (dead, "state"), ==, "dead");
-  list = json_object_get_array_member (json_node_get_object (root), "devices");
-  JsonObject *device = json_array_get_object_element (list, 0);
-  g_assert_cmpstr (json_object_get_string_member (device, "device"), ==, "/dev/nbd0");
-  g_assert_true (json_object_get_null_member (device, "image"));
+  json_auto_t *root = parse (text);
+  json_t *mounted = json_object_get (root, "mounts");
+  assert_array (mounted, 2);
+  json_t *served = json_array_get (mounted, 0);
+  assert_string (served, "mountpoint", "/mnt/img");
+  assert_string (served, "image", "/images/vm.qcow2");
+  assert_boolean (served, "read-only", false);
+  assert_number (served, "user", 1000);
+  assert_number (served, "pid", 1234);
+  assert_string (served, "state", "served");
+  json_t *dead = json_array_get (mounted, 1);
+  assert_boolean (dead, "read-only", true);
+  assert_null (dead, "pid");
+  assert_string (dead, "state", "dead");
+  json_t *device = json_array_get (json_object_get (root, "devices"), 0);
+  assert_string (device, "device", "/dev/nbd0");
+  assert_null (device, "image");
 }
 
 /* Lists, and empty ones: whoever reads it need not ask whether they are there. */
@@ -215,12 +246,9 @@ test_status_of_nothing (void)
 {
   g_autoptr (GPtrArray) none = g_ptr_array_new ();
   g_autofree char *text = im_report_status_json (none, none, NULL);
-  g_autoptr (JsonNode) root = parse (text);
-  JsonObject *object = json_node_get_object (root);
-  g_assert_cmpuint (
-      json_array_get_length (json_object_get_array_member (object, "mounts")), ==, 0);
-  g_assert_cmpuint (
-      json_array_get_length (json_object_get_array_member (object, "devices")), ==, 0);
+  json_auto_t *root = parse (text);
+  assert_length (root, "mounts", 0);
+  assert_length (root, "devices", 0);
 }
 
 int
@@ -233,6 +261,7 @@ main (int argc, char **argv)
   g_test_add_func ("/report/json/huge-numbers-stay-positive",
                    test_huge_numbers_stay_positive);
   g_test_add_func ("/report/json/info", test_info);
+  g_test_add_func ("/report/json/facts", test_facts);
   g_test_add_func ("/report/json/status", test_status);
   g_test_add_func ("/report/json/status-of-nothing", test_status_of_nothing);
   return g_test_run ();

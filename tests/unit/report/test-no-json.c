@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A build without json-glib says so. */
+/* A build without jansson says so. */
 #include "base/error.h"
 #include "image.h"
 
@@ -14,7 +14,7 @@ test_it_is_said (void)
   g_assert_false (im_report_has_json ());
   g_assert_null (im_report_list_json (&image, table, &list));
   g_assert_error (list, IM_ERROR, IM_ERROR_UNSUPPORTED);
-  g_assert_cmpstr (list->message, ==, "built without json-glib");
+  g_assert_cmpstr (list->message, ==, "built without jansson");
   g_assert_null (im_report_info_json (&report, &info));
   g_assert_error (info, IM_ERROR, IM_ERROR_UNSUPPORTED);
   g_autoptr (GPtrArray) none = g_ptr_array_new ();
