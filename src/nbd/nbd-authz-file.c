@@ -124,11 +124,12 @@ read_list (ImNbdAuthz *authz, json_t *root, GError **error)
   return true;
 }
 
+/* Of two members by one name an administrator may mean either, so neither counts. */
 static json_t *
 parse (const char *text, size_t length, GError **error)
 {
   json_error_t at;
-  json_t *root = json_loadb (text, length, 0, &at);
+  json_t *root = json_loadb (text, length, JSON_REJECT_DUPLICATES, &at);
   if (!root)
     g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "line %d, column %d: %s", at.line,
                  at.column, at.text);

@@ -272,6 +272,8 @@ said() {
   }
   refused_list '' "line 1, column 0: '[' or '{' expected near end of file"
   refused_list '[]' 'no JSON object'
+  refused_list $'{"policy": "allow",\n "rules": [],\n "policy": "deny"}' 'line 3, column 9: duplicate object key'
+  refused_list '{"rules": [{"match": "x", "policy": "allow", "match": "y"}]}' 'line 1, column 52: duplicate object key'
   refused_list '{"policy": "perhaps"}' 'policy is neither'
   refused_list '{"policy": 1}' 'policy is neither'
   refused_list '{"other": "allow"}' 'a list has rules and policy'

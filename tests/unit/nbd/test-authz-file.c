@@ -64,6 +64,11 @@ static const struct {
     {"{\"policy\": \"allow\"", 0, "line 1, column 18: '}' expected"},
     {"{\"policy\": \"allow\"} {}", 0, "line 1, column 21: end of file expected"},
     {"{}\0", 3, "line 1, column 3: "},
+    {"{\"policy\":\n \"allow\",\n \"policy\": \"allow\"}", 0,
+     "line 3, column 9: duplicate object key"},
+    {"{\"rules\": [], \"rules\": []}", 0, "line 1, column 21: duplicate object key"},
+    {RULE ("\"match\": \"a\", \"policy\": \"deny\", \"policy\": \"allow\""), 0,
+     "line 1, column 52: duplicate object key"},
     /* A name cut there would match others. */
     {RULE ("\"match\": \"a\\u0000b\", \"policy\": \"allow\""), 0, "line 1, column "},
     {RULE ("\"match\": \"a\xff\", \"policy\": \"allow\""), 0, "line 1, column "},
