@@ -86,5 +86,10 @@ const ImFormat *const *im_formats (void);
 /* By name or alias; NULL: there is none. */
 const ImFormat *im_format_by_name (const char *name);
 
-/* The first whose signature is there; raw where none is. */
+/* Reads what there is to look at of FILE, into HEAD and TAIL of IM_PROBE_HEAD and
+ * IM_PROBE_TAIL bytes, which RET_INPUT then points to. */
+bool im_probe_input_read (ImProbeInput *ret_input, ImFile *file, uint8_t *head,
+                          uint8_t *tail, GError **error);
+
+/* The first whose signature is there; raw where none is that is known. */
 const ImFormat *im_format_probe (const ImProbeInput *input);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Locking a file, looking at its signature, and finding what it names. */
 #include "image/opening.h"
-#include "base/bytes.h"
 #include "block/lock.h"
 
 bool
@@ -18,14 +17,8 @@ const ImFormat *
 im_image_probe (ImFile *file, GError **error)
 {
   uint8_t head[IM_PROBE_HEAD], tail[IM_PROBE_TAIL];
-  uint64_t size = im_file_size (file);
-  ImProbeInput input = {.head = head,
-                        .head_len = (size_t)im_min (size, IM_PROBE_HEAD),
-                        .tail = tail,
-                        .tail_len = (size_t)im_min (size, IM_PROBE_TAIL),
-                        .file_size = size};
-  if (!im_file_pread (file, head, input.head_len, 0, error) ||
-      !im_file_pread (file, tail, input.tail_len, size - input.tail_len, error))
+  ImProbeInput input;
+  if (!im_probe_input_read (&input, file, head, tail, error))
     return NULL;
   return im_format_probe (&input);
 }

@@ -5,6 +5,7 @@
 
 bats_require_minimum_version 1.5.0
 
+load crypt-helpers
 load forked-helpers
 
 setup() {
@@ -45,34 +46,26 @@ qemu_opts() { # IMAGE KIND
   esac
 }
 
-# IMAGE of KIND with SIZE.  To measure how fast PBKDF2 is may fail on a busy machine, and takes
-# qemu-img seconds where tests/preload was not built, so that each is made once and kept.
+# IMAGE of KIND with SIZE; each is made once and kept.
 make() { # IMAGE KIND SIZE [OPTIONS]
-  local round kept
+  local kept
   kept=$BATS_FILE_TMPDIR/$(md5sum <<<"${*:2} ${SECRET[*]}" | cut -c 1-32)
-  for round in $(seq 20); do
-    [ ! -e "$kept" ] || break
-    if make_once "$kept.new" "${@:2}" 2>said; then
-      mv "$kept.new" "$kept"
-    elif ! grep -q 'CPU usage' said; then
-      cat said >&2
-      return 1
-    fi
-  done
+  if [ ! -e "$kept" ]; then
+    make_once "$kept.new" "${@:2}"
+    mv "$kept.new" "$kept"
+  fi
   cp --sparse=always "$kept" "$1"
 }
 
-make_once() {
-  local options=${4:+,$4} LD_PRELOAD=${IMGMOUNT%/src/cli/imgmount}/tests/preload/fast-cpu.so
-  [[ ! -e $LD_PRELOAD ]] || export LD_PRELOAD
-  rm -f "$1"
+make_once() { # IMAGE KIND SIZE [OPTIONS]
+  local options=${4:+,$4}
   case $2 in
-    raw) qemu-img create -q -u "${SECRET[@]}" -f luks -o "key-secret=s,iter-time=10$options" "$1" "$3" ;;
+    raw) create_encrypted -u "${SECRET[@]}" -f luks -o "key-secret=s,iter-time=10$options" "$1" "$3" ;;
     luks)
-      qemu-img create -q -u "${SECRET[@]}" -f qcow2 \
+      create_encrypted -u "${SECRET[@]}" -f qcow2 \
         -o "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10$options" "$1" "$3"
       ;;
-    aes) qemu-img create -q -u "${SECRET[@]}" -f qcow2 -o "encrypt.format=aes,encrypt.key-secret=s$options" "$1" "$3" ;;
+    aes) create_encrypted -u "${SECRET[@]}" -f qcow2 -o "encrypt.format=aes,encrypt.key-secret=s$options" "$1" "$3" ;;
   esac
 }
 

@@ -5,6 +5,7 @@
 
 bats_require_minimum_version 1.5.0
 
+load crypt-helpers
 load qcow2-helpers
 
 setup() {
@@ -111,14 +112,14 @@ make_gpt() { # FILE
 @test "schema: encrypted images" {
   make_gpt gpt.raw
   local secret=secret,id=s,data=abc
-  qemu-img create -q -f luks --object "$secret" -o key-secret=s,iter-time=10 x.luks 8M
+  create_encrypted -f luks --object "$secret" -o key-secret=s,iter-time=10 x.luks 8M
   valid x.luks --object "$secret"
-  qemu-img create -q -f qcow2 --object "$secret" -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 x.qcow2 8M
+  create_encrypted -f qcow2 --object "$secret" -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 x.qcow2 8M
   valid x.qcow2 --object "$secret"
   [ "$(jq -r '.chain[0].facts.encryption' info.json)" = luks ]
   validate --mutate info=info.json
   rm x.qcow2
-  qemu-img create -q -f qcow2 --object "$secret" -o encrypt.format=aes,encrypt.key-secret=s x.qcow2 8M 2>/dev/null ||
+  create_encrypted -f qcow2 --object "$secret" -o encrypt.format=aes,encrypt.key-secret=s x.qcow2 8M 2>/dev/null ||
     skip "this qemu-img makes no images with the legacy AES"
   valid x.qcow2 --object "$secret"
 }

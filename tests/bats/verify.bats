@@ -4,6 +4,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load crypt-helpers
+
 setup() {
   IMGMOUNT=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
   IMGMOUNT=$(realpath "$IMGMOUNT")
@@ -85,7 +87,7 @@ peek() {
 
 @test "verify: the header of an encrypted image is in use" {
   "$IMGMOUNT" --version | grep -q 'gcrypt yes' || skip "built without libgcrypt"
-  qemu-img create -q -f qcow2 --object secret,id=s,data=abc \
+  create_encrypted -f qcow2 --object secret,id=s,data=abc \
     -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 e.qcow2 8M
   run "$IMGMOUNT" --verify --object secret,id=s,data=abc e.qcow2
   [ "$status" -eq 0 ]
