@@ -41,15 +41,20 @@ def read_at_random(path, image, start, seed, wrong):
     os.close(below)
 
 
-def same(path, image, start):
+def by_threads(reader, *arguments):
+    """What several readers, each with a seed of its own, have found wrong."""
     wrong = []
-    threads = [threading.Thread(target=read_at_random, args=(path, image, int(start), seed, wrong))
+    threads = [threading.Thread(target=reader, args=(*arguments, seed, wrong))
                for seed in range(THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     return wrong
+
+
+def same(path, image, start):
+    return by_threads(read_at_random, path, image, int(start))
 
 
 def read_now_and_then(path, image, seed, wrong):
@@ -70,14 +75,7 @@ def read_now_and_then(path, image, seed, wrong):
 
 
 def together(path, image):
-    wrong = []
-    threads = [threading.Thread(target=read_now_and_then, args=(path, image, seed, wrong))
-               for seed in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return wrong
+    return by_threads(read_now_and_then, path, image)
 
 
 def read_until(path, ended, wrong):
