@@ -69,11 +69,15 @@ say_what_hangs() {
   done <<<"$(tac /proc/mounts)"
 }
 
-# bats_file FILE FOLDER: runs one, and prints it in one piece.  What takes ten times as long as
-# it should is stuck.
+# bats_limit: so many seconds are ten times what a file should take, the long suite's included.
+bats_limit() {
+  echo $(((1200 + 10 * ${IMGMOUNT_TEST_SECONDS:-0}) * ${IMGMOUNT_TEST_CLIENTS:-1}))
+}
+
+# bats_file FILE FOLDER: runs one, and prints it in one piece.
 bats_file() {
   local log=$2/${1##*/} place=$2/$$ started=$SECONDS status
-  timeout --kill-after=30 "$(seconds_for 1200)" bats --tempdir "$place" --tap "$1" >"$log" 2>&1
+  timeout --kill-after=30 "$(seconds_for "$(bats_limit)")" bats --tempdir "$place" --tap "$1" >"$log" 2>&1
   status=$?
   if ((status == 124 || status == 137)); then
     {
@@ -88,7 +92,7 @@ bats_file() {
     cat "$log"
   } 9>"$2/lock"
 }
-export -f bats_file seconds_for say_what_hangs
+export -f bats_file bats_limit seconds_for say_what_hangs
 
 # run_bats FILE...: prints TAP, one more file at a time than there are processors, since tests
 # wait a good deal; a file that bats cannot run is a failure.
