@@ -3,6 +3,7 @@
 
 passed=0 failed=0 skipped=0
 remarks=() # "failed: NAME" and "skipped: NAME # REASON"
+details=() # "failed| " and a line of what a failed test said
 
 # add_counts PASSED FAILED SKIPPED
 add_counts() {
@@ -15,6 +16,11 @@ add_remarks() {
   while read -r line; do remarks+=("$line"); done < <(sed -nE \
     -e 's/^(failed|skipped): /&/p' -e 's/^not ok [0-9]+ /failed: /p' \
     -e 's/^ok [0-9]+ (.*) # skip/skipped: \1 #/p' "$1")
+  while IFS= read -r line; do details+=("$line"); done < <(awk '
+    /^failed\| / { print }
+    /^(not )?ok / { said = /^not/ ? 40 : 0; if (said) print "failed| " $0; next }
+    /^# tests\// { said = 0 }
+    said-- > 0 { print "failed| " $0 }' "$1")
 }
 
 # seconds_for MOST: how long something may take, with IMGMOUNT_TEST_DEADLINE (seconds since the
@@ -44,7 +50,12 @@ run_meson_tests() {
   not=$(grep -o '<skipped' "$log" 2>/dev/null | wc -l)
   # A runner that failed without saying where is a failure all the same.
   ((status == 0 || bad > 0)) || bad=1 all=$((all + 1))
-  ((bad == 0)) || remarks+=("failed: $bad in $build: $(junit_names "$log" '(failure|error)')")
+  if ((bad)); then
+    remarks+=("failed: $bad in $build: $(junit_names "$log" '(failure|error)')")
+    local line
+    while IFS= read -r line; do details+=("failed| $line"); done < <(
+      grep -E -B3 -A12 '^not ok|^Bail out|ERROR: |WARNING: ThreadSanitizer|runtime error:' "$build/meson-logs/testlog.txt" | head -80)
+  fi
   ((not == 0)) || remarks+=("skipped: $not in $build: $(junit_names "$log" skipped)")
   add_counts $((all - bad - not)) "$bad" "$not"
 }
@@ -94,13 +105,18 @@ bats_file() {
 }
 export -f bats_file bats_limit seconds_for say_what_hangs
 
+# In a mount namespace of their own, and shared: where a test makes a namespace below it, what
+# other tests unmount is unmounted there too, and does not stay busy.
+own_mounts=(unshare --mount --propagation shared)
+"${own_mounts[@]}" true 2>/dev/null || own_mounts=(env)
+
 # run_bats FILE...: prints TAP, one more file at a time than there are processors, since tests
 # wait a good deal; a file that bats cannot run is a failure.
 run_bats() {
   local logs log bad not good
   # Short: sockets are made in it.
   logs=$(mktemp -d /tmp/im.XXXX)
-  printf '%s\0' "$@" | xargs -0 -P $(($(nproc) + 1)) -I FILE bash -c 'bats_file "$@"' _ FILE "$logs"
+  printf '%s\0' "$@" | "${own_mounts[@]}" xargs -0 -P $(($(nproc) + 1)) -I FILE bash -c 'bats_file "$@"' _ FILE "$logs"
   for log in "$logs"/*.bats; do
     [[ -e $log ]] || continue
     bad=$(grep -cE '^not ok ' "$log")
@@ -113,10 +129,11 @@ run_bats() {
   rm -rf "$logs"
 }
 
-# What failed and what was skipped, and the closing line; the status is whether nothing
-# failed.
+# What was skipped, what failed and what it said, and the closing line; the status is whether
+# nothing failed.
 print_counts() {
-  ((${#remarks[@]} == 0)) || printf '\n%s' "${remarks[@]}"
+  ((${#remarks[@]} == 0)) || { echo; printf '%s\n' "${remarks[@]}" | sort -s -r -t: -k1,1; }
+  ((${#details[@]} == 0)) || printf '%s\n' "${details[@]}"
   printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
   ((failed == 0))
 }

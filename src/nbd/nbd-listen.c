@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #define BACKLOG 128
+/* How long a socket must refuse for its file to count as left over. */
+#define STALE_AFTER_US 50000
 
 static int
 make_socket (int domain)
@@ -110,13 +112,9 @@ listen_tcp (ImNbdListener *listener, const ImNbdOptions *options, GError **error
   return ok;
 }
 
-/* Whether the socket file at ADDRESS is left over: a socket on which nobody listens. */
 static bool
-is_stale (const struct sockaddr_un *address)
+refuses (const struct sockaddr_un *address)
 {
-  struct stat st;
-  if (lstat (address->sun_path, &st) != 0 || !S_ISSOCK (st.st_mode))
-    return false;
   int fd = make_socket (AF_UNIX);
   if (fd < 0)
     return false;
@@ -124,6 +122,18 @@ is_stale (const struct sockaddr_un *address)
                  errno == ECONNREFUSED;
   close (fd);
   return refused;
+}
+
+/* Whether the socket file at ADDRESS is left over: a socket on which nobody listens, nor
+ * is about to, having bound it a moment ago. */
+static bool
+is_stale (const struct sockaddr_un *address)
+{
+  struct stat st;
+  if (lstat (address->sun_path, &st) != 0 || !S_ISSOCK (st.st_mode) || !refuses (address))
+    return false;
+  g_usleep (STALE_AFTER_US);
+  return refuses (address);
 }
 
 static bool
@@ -138,13 +148,14 @@ listen_unix (ImNbdListener *listener, const char *path, GError **error)
   }
   memcpy (address.sun_path, path, strlen (path));
   const struct sockaddr *generic = (const struct sockaddr *)&address;
-  int fd = listen_on (AF_UNIX, generic, sizeof address);
-  if (fd < 0 && errno == EADDRINUSE && is_stale (&address)) {
+  int fd = listen_on (AF_UNIX, generic, sizeof address), errnum = errno;
+  if (fd < 0 && errnum == EADDRINUSE && is_stale (&address)) {
     unlink (path);
     fd = listen_on (AF_UNIX, generic, sizeof address);
+    errnum = errno;
   }
   if (fd < 0) {
-    im_set_errno (error, errno, "socket %s", path);
+    im_set_errno (error, errnum, "socket %s", path);
     return false;
   }
   g_array_append_val (listener->fds, fd);

@@ -5,6 +5,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load socket-helpers
+
 setup() {
   IMGMOUNT=$(realpath "${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}")
   cd "$BATS_TEST_TMPDIR"
@@ -54,13 +56,7 @@ serve() { # OPTION...
   rm -f s
   "${WRAP[@]}" "$IMGMOUNT" --nbd -k "$PWD/s" -t -e 0 "$@" 2>said 3>&- &
   SERVER=$!
-  local round
-  for round in $(seq 200); do
-    [ ! -S s ] || return 0
-    sleep 0.05
-  done
-  cat said
-  return 1
+  await_listening "$PWD/s" "$SERVER" || { cat said; return 1; }
 }
 
 stop() {

@@ -4,6 +4,8 @@
 # that knows what must be there, and the judgement of an image.  WHERE is what the client
 # writes, SERVER the process.
 
+load socket-helpers
+
 setup() {
   IMGMOUNT=$(realpath "${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}")
   CLIENT=$BATS_TEST_DIRNAME/fault-client.py
@@ -48,7 +50,7 @@ start() { # HOW IMAGE [OPTION...]
   ${UNDER[@]+"${UNDER[@]}"} "$IMGMOUNT" "$@" 2>said 3>&- &
   SERVER=$!
   for ((round = 0; round < 1000; round++)); do
-    if [[ $how == nbd ]]; then [[ ! -S s ]] || return 0; else [[ ! -e $WHERE ]] || return 0; fi
+    if [[ $how == nbd ]]; then ! is_listening "$WHERE" || return 0; else [[ ! -e $WHERE ]] || return 0; fi
     kill -0 "$SERVER" || break
     sleep 0.02
   done

@@ -130,7 +130,7 @@ as_user_after() { # BEFORE SCRIPT MODE [FILE...]
   shift
   make_user_place "${@:3}"
   printf '%s\n' "$1" >"$PLACE/script"
-  run timeout 60 unshare -m -p -f --kill-child --mount-proc --propagation private bash -c "
+  run timeout 60 unshare -m -p -f --kill-child --mount-proc --propagation slave bash -c "
     mount -t tmpfs -o mode=755 none /dev &&
     mknod -m $2 /dev/fuse c 10 229 && mknod -m 666 /dev/null c 1 3 &&
     ln -s /proc/self/fd /dev/fd && cd $PLACE && $before &&

@@ -24,7 +24,7 @@ as_root() {
   [[ $(command -v mount.fuse3) ]] || skip "mount.fuse3 is not installed"
   make_user_place
   printf '%s\n' "$1" >"$PLACE/script"
-  run timeout 60 unshare -m -p -f --kill-child --mount-proc --propagation private bash -c "
+  run timeout 60 unshare -m -p -f --kill-child --mount-proc --propagation slave bash -c "
     cd $PLACE && $private_etc && { bash -eu ./script; status=\$?; }
     umount -f -l m 2>/dev/null
     exit \$status" 3>&-

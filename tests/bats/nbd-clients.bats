@@ -5,6 +5,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load socket-helpers
+
 setup() {
   IMGMOUNT=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
   IMGMOUNT=$(realpath "$IMGMOUNT")
@@ -29,12 +31,7 @@ teardown() {
 serve() {
   "$IMGMOUNT" --nbd -t -e 0 -k "$SOCKET" "$@" 2>server.log 3>&- &
   SERVER=$!
-  local i
-  for ((i = 0; i < 500; i++)); do
-    [[ ! -S $SOCKET ]] || return 0
-    sleep 0.02
-  done
-  return 1
+  await_listening "$SOCKET" "$SERVER" || { cat server.log; return 1; }
 }
 
 end_server() {

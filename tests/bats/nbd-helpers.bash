@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What the tests of the NBD form share: a server on $SOCKET, ours or another, and its end.
 
+load socket-helpers
+
 nbd_setup() {
   IMGMOUNT=$(realpath "${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}")
   # ThreadSanitizer cannot see into GLib's own slices.
@@ -26,13 +28,7 @@ need() {
 start_server() { # COMMAND...
   "$@" >server.out 2>server.log 3>&- &
   SERVER=$!
-  local i
-  for ((i = 0; i < 1000; i++)); do
-    [[ ! -S $SOCKET ]] || return 0
-    kill -0 "$SERVER" || { cat server.log; return 1; }
-    sleep 0.02
-  done
-  return 1
+  await_listening "$SOCKET" "$SERVER" || { cat server.log; return 1; }
 }
 
 # Asks the server to end; its status is ours.

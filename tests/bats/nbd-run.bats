@@ -99,7 +99,7 @@ ends() { # PID
   bash -c '"$1" --nbd -r -t --exit-with-parent -k "$2" disk.img & echo $! >pid; sleep 100' \
     bash "$IMGMOUNT" "$SOCKET" 3>&- &
   local parent=$!
-  while [[ ! -S $SOCKET ]]; do sleep 0.02; done
+  await_listening "$SOCKET" "$parent"
   kill -KILL "$parent"
   ends "$(<pid)"
   [ ! -e "$SOCKET" ]
@@ -122,7 +122,7 @@ END
   need python3 nbdinfo
   activated --nbd -r disk.img 2>server.log &
   SERVER=$!
-  while [[ ! -S $SOCKET ]]; do sleep 0.02; done
+  await_listening "$SOCKET" "$SERVER"
   [ "$(nbdinfo --size "$URI")" = 3145728 ]
   wait "$SERVER"
   SERVER=

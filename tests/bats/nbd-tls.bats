@@ -4,6 +4,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load socket-helpers
+
 # new_key FILE
 new_key() {
   certtool --generate-privkey --key-type ecdsa --outfile "$1" 2>/dev/null
@@ -108,7 +110,7 @@ serve() {
   "$IMGMOUNT" --nbd -v -t -e 0 -f raw -k "$SOCKET" "${CREDS[@]}" "$@" disk.raw \
     >server.out 2>server.log 3>&- &
   SERVER=$!
-  await test -S "$SOCKET"
+  await_listening "$SOCKET" "$SERVER"
 }
 
 # Serves disk.raw on $PORT of localhost with the certificates in $PKI/FOLDER.
@@ -595,7 +597,7 @@ check_lists() {
       # shellcheck disable=SC2086 # none, or one
       "$IMGMOUNT" --nbd -t -f $image -k "$SOCKET" $CREDS served >server.out 2>server.log 3>&- &
       SERVER=$!
-      await test -S "$SOCKET"
+      await_listening "$SOCKET" "$SERVER"
       run -0 timeout 100 "$PYTHON" "$BATS_TEST_DIRNAME/nbd-wire.py" "$SOCKET" $((96 << 20)) "$uri" copy
       end_server
       cmp copy reference
@@ -683,7 +685,7 @@ check_lists() {
   "$IMGMOUNT" --nbd -f raw -k "$SOCKET" --object 'secret,id=s,data=open sesame' "${object[@]}" --tls-creds u disk.raw \
     2>server.log 3>&- &
   SERVER=$!
-  await test -S "$SOCKET"
+  await_listening "$SOCKET" "$SERVER"
   end_server
 }
 

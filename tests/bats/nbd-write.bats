@@ -5,6 +5,7 @@
 bats_require_minimum_version 1.5.0
 
 load loop-helpers
+load socket-helpers
 
 setup() {
   IMGMOUNT=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
@@ -32,13 +33,7 @@ need() {
 serve() {
   "$IMGMOUNT" --nbd -k "$PWD/s" -t -e 0 "$@" 2>said 3>&- &
   SERVER=$!
-  local round
-  for round in $(seq 100); do
-    [ ! -S s ] || return 0
-    sleep 0.05
-  done
-  cat said
-  return 1
+  await_listening "$PWD/s" "$SERVER" || { cat said; return 1; }
 }
 
 # Ends the server, which must leave with STATUS.
@@ -274,10 +269,7 @@ PYTHON
   ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 strace -f -qq -o /dev/null -e trace=fdatasync -e inject=fdatasync:error=EIO \
     "$IMGMOUNT" --nbd -k "$PWD/s" -f raw disk.img 2>said 3>&- &
   SERVER=$!
-  for round in $(seq 100); do
-    [ ! -S s ] || break
-    sleep 0.05
-  done
+  await_listening "$PWD/s" "$SERVER"
   run qemu-io -f raw -c 'write 0 4k' -c flush "$URI"
   status=0
   wait "$SERVER" || status=$?

@@ -4,6 +4,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load socket-helpers
+
 # One disk for all tests: a GPT, two partitions, data and holes, an odd size; and the same
 # as qcow2, plain and compressed.
 setup_file() {
@@ -61,13 +63,7 @@ python_with_nbd() {
 serve() {
   "$IMGMOUNT" --nbd -k "$SOCKET" "$@" >server.out 2>server.log 3>&- &
   SERVER=$!
-  local i
-  for ((i = 0; i < 500; i++)); do
-    [[ ! -S $SOCKET ]] || return 0
-    kill -0 "$SERVER" || return 1
-    sleep 0.01
-  done
-  return 1
+  await_listening "$SOCKET" "$SERVER" || { cat server.log; return 1; }
 }
 
 # Asks the server to end, and checks that it did so in order.
@@ -141,7 +137,7 @@ await_end() {
   end_server
   qemu-nbd -r -t -f raw -k "$PWD/q" "$RAW" 3>&- &
   SERVER=$!
-  while [[ ! -S q ]]; do sleep 0.01; done
+  await_listening "$PWD/q" "$SERVER"
   nbdinfo --map "nbd+unix:///?socket=$PWD/q" >theirs
   kill "$SERVER"
   wait "$SERVER" || true
@@ -477,6 +473,22 @@ time.sleep(0.1)
 os.kill(int(sys.argv[2]), signal.SIGTERM)
 time.sleep(0.1)
 PYTHON
+  await_end
+}
+
+@test "nbd: a socket whose server is about to listen is not stale" {
+  need strace nbdinfo
+  strace -qq -o /dev/null true || skip "strace cannot trace here"
+  # The search for leaks cannot work in a traced process.
+  ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 strace -f -qq -o /dev/null \
+    -e trace=listen -e inject=listen:delay_enter=20000 \
+    "$IMGMOUNT" --nbd -r -k "$SOCKET" "$RAW" 2>server.log 3>&- &
+  SERVER=$!
+  while [[ ! -S $SOCKET ]]; do kill -0 "$SERVER"; done
+  run -1 timeout 20 "$IMGMOUNT" --nbd -r -k "$SOCKET" "$RAW"
+  [[ $output == *'ddress already in use'* ]]
+  await_listening "$SOCKET" "$SERVER"
+  nbdinfo --size "$URI"
   await_end
 }
 

@@ -7,6 +7,7 @@ bats_require_minimum_version 1.5.0
 
 load forked-helpers
 load loop-helpers
+load socket-helpers
 
 setup() {
   IMGMOUNT=$(realpath "${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}")
@@ -29,15 +30,6 @@ teardown() {
 
 need_fuse() {
   [ "$EUID" -eq 0 ] && [ -c /dev/fuse ] || skip "needs root and FUSE"
-}
-
-await_socket() {
-  local i
-  for ((i = 0; i < 500; i++)); do
-    [ ! -S s ] || return 0
-    sleep 0.02
-  done
-  return 1
 }
 
 URI() { echo "nbd+unix:///?socket=$PWD/s"; }
@@ -223,7 +215,7 @@ PYTHON
   export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
   for option in -s --overlay=o.qcow2; do
     strace -f -qq -y -o trace "$IMGMOUNT" --nbd -k "$PWD/s" "$option" chain.qcow2 3>&- &
-    await_socket
+    await_listening "$PWD/s" $!
     io 'write -P 1 0 300k' 'write -z 1M 1M' 'discard 2M 1M' flush
     wait $!
     grep -q 'openat.*chain.qcow2.*O_RDONLY' trace
@@ -533,7 +525,7 @@ PYTHON
   export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
   strace -f -qq -o trace -P "$PWD/tmp" -e trace=openat -e inject=openat:error=EOPNOTSUPP \
     "$IMGMOUNT" --nbd -t -e 0 --pid-file "$PWD/pid" -k "$PWD/s" -s chain.qcow2 3>&- &
-  await_socket
+  await_listening "$PWD/s" $!
   differ 21
   [ -z "$(ls -A tmp)" ]
   ls -l "/proc/$(cat pid)/fd" | grep -q "$PWD/tmp/imgmount-.*(deleted)"
