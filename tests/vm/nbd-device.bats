@@ -258,7 +258,7 @@ END
 
 @test "nbd device: what is discarded becomes a hole of the image" {
   expect_both trim <<'END'
-4096
+2
 END
 }
 
