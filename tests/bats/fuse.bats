@@ -125,7 +125,7 @@ PY
 
 @test "fuse: what is allocated comes to light, and copies stay sparse" {
   truncate -s 4G sparse.img
-  head -c 3M /dev/urandom | dd of=sparse.img bs=1M seek=2000 conv=notrunc status=none
+  head -c 3M /dev/urandom | dd of=sparse.img bs=1M seek=2000 conv=notrunc,fsync status=none
   "$IMGMOUNT" -f raw sparse.img "$D"
   [ "$(stat -c %b "$D/disk")" -lt 8388608 ]
   cp "$D/disk" copy.img
