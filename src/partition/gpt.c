@@ -249,6 +249,15 @@ warn_of_copy (ImPartitionTable *table, const Copy *copy, const char *fate)
     im_table_warn (table, "GPT: %s %s%s", copy->which, copy->problem, fate);
 }
 
+/* In what both say of the same disk. */
+static bool
+headers_differ (const ImGptHeader *a, const ImGptHeader *b)
+{
+  return a->entries_crc != b->entries_crc || a->first_usable != b->first_usable ||
+         a->last_usable != b->last_usable || a->entries != b->entries ||
+         a->entry_size != b->entry_size || strcmp (a->disk_guid, b->disk_guid) != 0;
+}
+
 /* What of the pair is odd though each copy may be flawless in itself. */
 static void
 warn_of_pair (ImPartitionTable *table, const Pair *pair)
@@ -266,8 +275,20 @@ warn_of_pair (ImPartitionTable *table, const Pair *pair)
                    "GPT: the backup header is at sector " U64
                    ", not at the disk's last, " U64,
                    pair->backup.lba, last);
+  if (pair->primary.header_good && pair->backup.present &&
+      p->other_lba != pair->backup.lba)
+    im_table_warn (table,
+                   "GPT: the primary header says that the backup is at sector " U64
+                   ", and it is at " U64,
+                   p->other_lba, pair->backup.lba);
+  if (pair->backup.header_good && pair->primary.present &&
+      b->other_lba != pair->primary.lba)
+    im_table_warn (table,
+                   "GPT: the backup header says that the primary is at sector " U64
+                   ", and it is at " U64,
+                   b->other_lba, pair->primary.lba);
   if (copy_score (&pair->primary) == 4 && copy_score (&pair->backup) == 4 &&
-      (p->entries_crc != b->entries_crc || strcmp (p->disk_guid, b->disk_guid) != 0))
+      headers_differ (p, b))
     im_table_warn (table, "GPT: primary and backup differ: the primary is used");
 }
 

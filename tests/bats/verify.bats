@@ -103,7 +103,7 @@ peek() {
   data=$(peek good.qcow2 "$l2")
   # place and bytes: a count too high, too low; a cluster at the L1 table; not aligned;
   # past the end; the flag taken away from an L2 and an L1 entry; one cluster twice;
-  # reserved bits; a refcount block past the end.
+  # reserved bits; a refcount block past the end; zeros whose place is past the end.
   while read -r at bytes; do
     cp good.qcow2 bad.qcow2
     poke bad.qcow2 "$at" "$bytes"
@@ -123,6 +123,7 @@ $l1 $(printf '0000%012x' "$l2")
 $((l2 + 8)) $(printf '8000%012x' "$data")
 $((l2 + 16)) 0000000000000000
 $((l2 + 800)) $(printf '8000%012x' "$l2")
+$((l2 + 80 * 8)) 8000000010000001
 EOF
 }
 
@@ -145,6 +146,25 @@ EOF
   run "$IMGMOUNT" --verify bad.img
   [ "$status" -eq 1 ]
   [[ $output == *"error: partition table: "* ]]
+  # Each names the other at a wrong place, with a checksum that is right.
+  for header in 1 32767; do
+    cp disk.img bad.img
+    python3 - bad.img "$header" <<'PY'
+import struct, sys, zlib
+with open(sys.argv[1], "r+b") as disk:
+    disk.seek(int(sys.argv[2]) * 512)
+    header = bytearray(disk.read(92))
+    struct.pack_into("<Q", header, 32, 5000)
+    struct.pack_into("<I", header, 16, 0)
+    struct.pack_into("<I", header, 16, zlib.crc32(header))
+    disk.seek(int(sys.argv[2]) * 512)
+    disk.write(header)
+PY
+    run "$IMGMOUNT" --verify bad.img
+    [ "$status" -eq 1 ]
+    [[ ${lines[0]} == *"header says that the "*" is at sector 5000, and it is at "* ]]
+    [[ $output == *": 1 errors, 0 leaked clusters" ]]
+  done
   cp disk.img bad.img
   truncate -s 15M bad.img
   run ! "$IMGMOUNT" --verify bad.img

@@ -191,6 +191,14 @@ check_entry (Check *c, const Tree *tree, const uint64_t *words, uint64_t guest,
   }
   if (at == 0 || c->geometry.external)
     return;
+  /* Readers of zeros never see where they would be. */
+  if (at >= c->geometry.file_size) {
+    report (c, IM_PROBLEM_ERROR, 1,
+            "%sL2 entry at 0x%" PRIx64 " is 0x%" PRIx64
+            ": zeros whose place is past the end of the file",
+            tree->name, place, words[0]);
+    return;
+  }
   use (c, at, cluster_size (c));
   check_copied (c, tree, "L2", at, place, words[0]);
 }
