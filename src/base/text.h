@@ -23,3 +23,7 @@ im_text_is_hidden (gunichar c)
     return false;
   }
 }
+
+/* TEXT as part of one line of valid UTF-8: hidden characters escaped, and what QUOTED
+ * text needs besides.  Caller frees. */
+char *im_text_line (const char *text, bool quoted);

@@ -8,12 +8,17 @@
 #include <unistd.h>
 
 bool
+im_stat_is_same (const struct stat *a, const struct stat *b)
+{
+  if (S_ISBLK (a->st_mode) || S_ISBLK (b->st_mode))
+    return (a->st_mode & S_IFMT) == (b->st_mode & S_IFMT) && a->st_rdev == b->st_rdev;
+  return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+bool
 im_file_is_same (const ImFile *file, const struct stat *st)
 {
-  if (S_ISBLK (st->st_mode) || S_ISBLK (file->st.st_mode))
-    return (st->st_mode & S_IFMT) == (file->st.st_mode & S_IFMT) &&
-           st->st_rdev == file->st.st_rdev;
-  return st->st_dev == file->st.st_dev && st->st_ino == file->st.st_ino;
+  return im_stat_is_same (&file->st, st);
 }
 
 ImFile *

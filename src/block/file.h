@@ -62,8 +62,15 @@ bool im_file_is_temporary (const ImFile *file);
 
 bool im_file_is_writable (const ImFile *file);
 
-/* Is it what ST describes, whatever the names? */
+/* Do A and B describe one regular file, or one device, whatever the names? */
+bool im_stat_is_same (const struct stat *a, const struct stat *b);
+
+/* Is it what ST describes? */
 bool im_file_is_same (const ImFile *file, const struct stat *st);
+
+/* Can writing what ST describes change it?  They are the same, or a loop device and what
+ * is below it, or a partition and its disk; other devices above devices are not seen. */
+bool im_file_shares_medium (const ImFile *file, const struct stat *st);
 
 ImFile *im_file_ref (ImFile *file);
 void im_file_unref (ImFile *file);

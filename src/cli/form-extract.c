@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* One extraction, from names to results. */
 typedef struct {
@@ -39,12 +40,14 @@ parse_digests (const char *text, GError **error)
   g_auto (GStrv) wanted = g_strsplit (text ? text : "", ",", -1);
   g_autoptr (GPtrArray) names = g_ptr_array_new_with_free_func (g_free);
   bool none = text && strcmp (text, "none") == 0;
-  for (char **w = wanted; *w && !none; w++)
-    if (!g_strv_contains (known, *w)) {
-      g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
-                   "--digest: '%s' is none of md5, sha1, sha256, none", *w);
-      return NULL;
-    }
+  const char *unknown = text && !*wanted ? "" : NULL;
+  for (char **w = wanted; *w && !none && !unknown; w++)
+    unknown = g_strv_contains (known, *w) ? NULL : *w;
+  if (unknown) {
+    g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
+                 "--digest: '%s' is none of md5, sha1, sha256, none", unknown);
+    return NULL;
+  }
   for (; *known && !none; known++)
     if (!text || g_strv_contains ((const char *const *)wanted, *known))
       g_ptr_array_add (names, g_strdup (*known));
@@ -78,6 +81,21 @@ check_is_free (const Extraction *e, const char *path, GError **error)
   return false;
 }
 
+/* FORCE is for an older copy: what is being read is never written over. */
+static bool
+check_is_other (const Extraction *e, const char *path, GError **error)
+{
+  struct stat st;
+  bool there = path && (strcmp (path, "-") == 0 ? fstat (STDOUT_FILENO, &st)
+                                                : stat (path, &st)) == 0;
+  const char *part = there ? im_image_part (e->pipeline->image, &st) : NULL;
+  if (!part)
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "%s: is %s",
+               strcmp (path, "-") == 0 ? "standard output" : path, part);
+  return false;
+}
+
 static bool
 find_source (Extraction *e, GError **error)
 {
@@ -95,15 +113,40 @@ find_source (Extraction *e, GError **error)
   return false;
 }
 
+/* NAME as md5sum and its like have it in a line, which begins with a backslash where
+ * anything in it is escaped.  Caller frees. */
+static char *
+escape_name (const char *name)
+{
+  GString *escaped = g_string_new (NULL);
+  for (; *name; name++)
+    switch (*name) {
+    case '\\':
+      g_string_append (escaped, "\\\\");
+      break;
+    case '\n':
+      g_string_append (escaped, "\\n");
+      break;
+    case '\r':
+      g_string_append (escaped, "\\r");
+      break;
+    default:
+      g_string_append_c (escaped, *name);
+    }
+  return g_string_free (escaped, FALSE);
+}
+
 /* In the format that md5sum and its like take with --check. */
 static void
 print_digests (const Extraction *e, const ImExtracted *extracted)
 {
   bool to_stdout = strcmp (e->options->output, "-") == 0;
+  g_autofree char *file = escape_name (e->options->output);
+  const char *mark = strchr (file, '\\') ? "\\" : "";
   for (guint i = 0; i < extracted->digests->len; i++) {
     ImDigest *digest = extracted->digests->pdata[i];
     g_autofree char *name = g_ascii_strup (im_digest_name (digest), -1);
-    fprintf (to_stdout ? stderr : stdout, "%s (%s) = %s\n", name, e->options->output,
+    fprintf (to_stdout ? stderr : stdout, "%s%s (%s) = %s\n", mark, name, file,
              im_digest_text (digest));
   }
 }
@@ -173,7 +216,9 @@ run (Extraction *e, GError **error)
       !check_is_free (e, e->provenance, error))
     return false;
   e->pipeline = im_pipeline_open (e->options, error);
-  if (!e->pipeline || !im_pipeline_build_exports (e->pipeline, e->options, error) ||
+  if (!e->pipeline || !check_is_other (e, e->options->output, error) ||
+      !check_is_other (e, e->provenance, error) ||
+      !im_pipeline_build_exports (e->pipeline, e->options, error) ||
       !find_source (e, error))
     return false;
   im_process_watch_signals (cancel, e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* --verify: what is wrong with an image, in lines, a sum and a status. */
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/forms.h"
 #include "cli/pipeline.h"
 #include "job/verify.h"
@@ -13,7 +14,9 @@ static void
 print_line (void *data, const char *line)
 {
   const ImOptions *options = data;
-  printf ("%s: %s\n", options->image, line);
+  g_autofree char *image = im_text_line (options->image, false);
+  g_autofree char *text = im_text_line (line, false);
+  printf ("%s: %s\n", image, text);
 }
 
 /* The last line, with what was looked at, so that "nothing" can be judged. */
@@ -21,11 +24,12 @@ static void
 print_sum (const ImOptions *options, const ImPipeline *pipeline, const ImVerified *found)
 {
   const ImImage *image = pipeline->image;
+  g_autofree char *name = im_text_line (options->image, false);
   const char *structure =
       image->disk->ops->check ? "structure checked" : "nothing in it to be checked";
   printf ("%s: %s: %s; %s: %" G_GUINT64_FORMAT " errors, %" G_GUINT64_FORMAT
           " leaked clusters\n",
-          options->image, image->format->name, structure,
+          name, image->format->name, structure,
           pipeline->table->kind == IM_TABLE_NONE ? "no partition table"
                                                  : "partition table checked",
           found->errors, found->leaks);

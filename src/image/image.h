@@ -64,6 +64,10 @@ ImImage *im_image_open (const char *path, const ImOpenOptions *options,
 void im_image_free (ImImage *image);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImImage, im_image_free)
 
+/* What of IMAGE would change if what ST describes were written: "the image itself", "a
+ * parent of the image" and the like, static text; NULL: nothing. */
+const char *im_image_part (const ImImage *image, const struct stat *st);
+
 /* From now on writes go to a qcow2 overlay above IMAGE, which was opened for reading: the
  * file PATH, which is made, or continued where it is there already and its parent is
  * IMAGE, as IMAGE was opened; or a file without a name in TMPDIR or /var/tmp, where PATH

@@ -142,11 +142,9 @@ create_lasting (const ImImage *image, const char *path, GError **error)
 static bool
 check_file (const ImImage *image, ImFile *file, GError **error)
 {
-  for (const ImBlock *block = image->disk; block; block = block->parent) {
-    if (!block->file || !im_file_is_same (file, im_file_stat (block->file)))
-      continue;
-    g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED, "is %s",
-                 block == image->disk ? "the image itself" : "a parent of the image");
+  const char *part = im_image_part (image, im_file_stat (file));
+  if (part) {
+    g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED, "is %s", part);
     return false;
   }
   if (!im_image_lock (file, error))

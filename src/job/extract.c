@@ -127,7 +127,12 @@ im_extract (ImBlock *block, const ImExtractOptions *options, ImExtracted *ret_ex
   Extraction e = {.block = block, .options = options};
   g_autoptr (GPtrArray) digests = make_digests (options->digests, error);
   g_autoptr (ImTarget) target =
-      digests ? im_target_open (options->path, options->force, error) : NULL;
+      digests ? im_target_open (&(ImTargetOptions){.path = options->path,
+                                                   .force = options->force,
+                                                   .size = block->size,
+                                                   .cancel = options->cancel},
+                                error)
+              : NULL;
   e.ring = target ? start_ring (target, digests, error) : NULL;
   if (!e.ring)
     return false;

@@ -3,6 +3,7 @@
 #include "job/target.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "job/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,11 +18,12 @@ enum { ZEROS_AT_ONCE = 65536 };
 
 struct ImTarget {
   int fd;
-  bool owned;      /* fd is to be closed */
-  bool seekable;   /* written at offsets: a regular file or a block device */
-  bool force;      /* may replace */
-  char *path;      /* for messages; of a regular file the name it is to have */
-  char *temporary; /* its name until it is whole; NULL: no regular file */
+  bool owned;                /* fd is to be closed */
+  bool seekable;             /* written at offsets: a regular file or a block device */
+  bool force;                /* may replace */
+  char *path;                /* for messages; of a regular file the name it is to have */
+  char *temporary;           /* its name until it is whole; NULL: no regular file */
+  const atomic_bool *cancel; /* borrowed, or NULL */
 };
 
 static bool
@@ -31,74 +33,109 @@ fail (const ImTarget *target, int errnum, GError **error)
   return false;
 }
 
-/* A new file beside PATH. */
-static bool
-open_temporary (ImTarget *target, GError **error)
+static mode_t
+mode_of_new_files (void)
 {
-  g_autofree char *name = g_strconcat (target->path, ".XXXXXX", NULL);
+  mode_t mask = umask (0);
+  umask (mask);
+  return 0666 & ~mask;
+}
+
+/* A new file beside PATH, with MODE. */
+static bool
+open_temporary (ImTarget *target, mode_t mode, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (target->path);
+  g_autofree char *name = g_build_filename (folder, ".imgmount-XXXXXX", NULL);
   target->fd = mkostemp (name, O_CLOEXEC);
   if (target->fd < 0)
     return fail (target, errno, error);
   target->owned = target->seekable = true;
   target->temporary = g_steal_pointer (&name);
-  mode_t mask = umask (0);
-  umask (mask);
-  return fchmod (target->fd, 0666 & ~mask) == 0 || fail (target, errno, error);
+  return fchmod (target->fd, mode) == 0 || fail (target, errno, error);
 }
 
-/* Something is there that is no regular file. */
 static bool
-open_special (ImTarget *target, mode_t mode, GError **error)
+check_room (const ImTarget *target, uint64_t size, GError **error)
 {
-  if (S_ISBLK (mode) && !target->force) {
+  uint64_t room;
+  if (ioctl (target->fd, BLKGETSIZE64, &room) < 0)
+    return fail (target, errno, error);
+  if (room >= size)
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
+               "%s: has %" G_GUINT64_FORMAT " bytes, too few for %" G_GUINT64_FORMAT,
+               target->path, room, size);
+  return false;
+}
+
+static bool
+open_device (ImTarget *target, uint64_t size, GError **error)
+{
+  if (!target->force) {
     g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
                  "%s: is a block device (--force writes over it)", target->path);
     return false;
   }
-  int exclusive = S_ISBLK (mode) ? O_EXCL : 0; /* refuses one that is mounted */
-  target->fd = open (target->path, O_WRONLY | O_CLOEXEC | O_NOCTTY | exclusive);
-  target->owned = true;
-  target->seekable = S_ISBLK (mode);
-  return target->fd >= 0 || fail (target, errno, error);
+  /* O_EXCL refuses one that is mounted. */
+  target->fd = open (target->path, O_WRONLY | O_CLOEXEC | O_EXCL);
+  if (target->fd < 0)
+    return fail (target, errno, error);
+  target->owned = target->seekable = true;
+  return check_room (target, size, error);
 }
 
 static bool
-open_path (ImTarget *target, GError **error)
+open_stream (ImTarget *target, GError **error)
+{
+  target->fd = im_stream_open (target->path, target->cancel, error);
+  target->owned = target->fd >= 0;
+  if (!target->owned)
+    g_prefix_error (error, "%s: ", target->path);
+  return target->owned;
+}
+
+static bool
+open_path (ImTarget *target, uint64_t size, GError **error)
 {
   struct stat st;
   if (stat (target->path, &st) < 0)
-    return errno == ENOENT ? open_temporary (target, error) : fail (target, errno, error);
+    return errno == ENOENT ? open_temporary (target, mode_of_new_files (), error)
+                           : fail (target, errno, error);
+  if (S_ISBLK (st.st_mode))
+    return open_device (target, size, error);
   if (!S_ISREG (st.st_mode))
-    return open_special (target, st.st_mode, error);
+    return open_stream (target, error);
   if (target->force)
-    return open_temporary (target, error);
+    return open_temporary (target, st.st_mode & 0777, error);
   g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
                "%s: is there already (--force replaces it)", target->path);
   return false;
 }
 
 ImTarget *
-im_target_open (const char *path, bool force, GError **error)
+im_target_open (const ImTargetOptions *options, GError **error)
 {
   g_autoptr (ImTarget) target = g_new0 (ImTarget, 1);
   target->fd = -1;
-  target->force = force;
-  if (strcmp (path, "-") == 0) {
+  target->force = options->force;
+  target->cancel = options->cancel;
+  if (strcmp (options->path, "-") == 0) {
     target->path = g_strdup ("standard output");
-    target->fd = STDOUT_FILENO;
+    target->fd = im_stream_open_stdout ();
+    target->owned = target->fd != STDOUT_FILENO;
     return g_steal_pointer (&target);
   }
-  target->path = g_strdup (path);
-  return open_path (target, error) ? g_steal_pointer (&target) : NULL;
+  target->path = g_strdup (options->path);
+  return open_path (target, options->size, error) ? g_steal_pointer (&target) : NULL;
 }
 
 static bool
-write_all (ImTarget *target, const uint8_t *data, uint64_t length, uint64_t offset,
-           GError **error)
+write_at (ImTarget *target, const uint8_t *data, uint64_t length, uint64_t offset,
+          GError **error)
 {
   while (length > 0) {
-    ssize_t n = target->seekable ? pwrite (target->fd, data, length, (off_t)offset)
-                                 : write (target->fd, data, length);
+    ssize_t n = pwrite (target->fd, data, length, (off_t)offset);
     if (n < 0 && errno == EINTR)
       continue;
     if (n <= 0)
@@ -108,6 +145,18 @@ write_all (ImTarget *target, const uint8_t *data, uint64_t length, uint64_t offs
     offset += (uint64_t)n;
   }
   return true;
+}
+
+static bool
+write_all (ImTarget *target, const uint8_t *data, uint64_t length, uint64_t offset,
+           GError **error)
+{
+  if (target->seekable)
+    return write_at (target, data, length, offset, error);
+  if (im_stream_write (target->fd, data, length, target->cancel, error))
+    return true;
+  g_prefix_error (error, "%s: ", target->path);
+  return false;
 }
 
 static bool
@@ -184,8 +233,9 @@ im_target_free (ImTarget *target)
 bool
 im_target_write_text (const char *path, bool force, const char *text, GError **error)
 {
-  g_autoptr (ImTarget) target = im_target_open (path, force, error);
   size_t length = strlen (text);
+  ImTargetOptions options = {.path = path, .force = force, .size = length};
+  g_autoptr (ImTarget) target = im_target_open (&options, error);
   return target && write_all (target, (const uint8_t *)text, length, 0, error) &&
          im_target_finish (target, length, error);
 }

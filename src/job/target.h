@@ -4,13 +4,22 @@
 #pragma once
 
 #include "job/ring.h"
+#include <stdatomic.h>
 
 typedef struct ImTarget ImTarget;
 
-/* PATH "-" is standard output.  What is there already is refused without FORCE; with it,
- * a regular file is replaced once all is written, and a device written to.  A character
- * device or FIFO is a stream. */
-ImTarget *im_target_open (const char *path, bool force, GError **error);
+typedef struct {
+  const char *path; /* "-": standard output */
+  bool force;
+  uint64_t size;             /* bytes that will be written */
+  const atomic_bool *cancel; /* set by another thread: waiting ends with an error; NULL */
+} ImTargetOptions;
+
+/* A regular file or a block device that is there already is refused without FORCE; with
+ * it, the file is replaced once all is written, keeping its mode, and the device written
+ * to, if it has room for all.  A FIFO or character device is a stream; a FIFO is waited
+ * for until somebody reads. */
+ImTarget *im_target_open (const ImTargetOptions *options, GError **error);
 
 /* An ImRingConsumer's.  Zeros become holes in a new regular file. */
 bool im_target_consume (void *target, const ImRingPiece *piece, GError **error);

@@ -3,6 +3,7 @@
 #include "report/drawing.h"
 #include "base/bytes.h"
 #include "base/parse.h"
+#include "base/text.h"
 #include "report/report.h"
 #include "report/words.h"
 
@@ -130,7 +131,7 @@ write_label (Paper *paper, unsigned row, const ImCell *cell, Colour colour)
   const char *said = p && !cell->last ? p->name : NULL;
   if (cell->inside && !said)
     said = im_partition_type_name (p);
-  g_autofree char *name = said && *said ? im_format_line (said, false) : NULL;
+  g_autofree char *name = said && *said ? im_text_line (said, false) : NULL;
   g_autofree char *both = name ? g_strconcat (label, " ", name, NULL) : NULL;
   const char *texts[] = {both ? both : label, label, cell->last ? ".." : NULL, NULL};
   write_fitting (paper, row, cell, texts, colour);

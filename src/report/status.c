@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* --status for people. */
+#include "base/text.h"
 #include "report/report.h"
 #include "report/words.h"
 
@@ -11,7 +12,7 @@ static const char *const titles[COLUMNS + 1] = {"where", "access", "pid", "image
 static char *
 format_image (const ImServed *served)
 {
-  char *image = im_format_line (served->image ? served->image : "-", false);
+  char *image = im_text_line (served->image ? served->image : "-", false);
   if (served->state == IM_SERVED)
     return image;
   g_autofree char *bare = image;
@@ -24,7 +25,7 @@ add_rows (GPtrArray *rows, const GPtrArray *list)
   for (guint i = 0; i < list->len; i++) {
     const ImServed *served = list->pdata[i];
     char **row = g_new0 (char *, COLUMNS + 1);
-    row[WHERE] = im_format_line (served->where, false);
+    row[WHERE] = im_text_line (served->where, false);
     row[ACCESS] = g_strdup (served->read_only ? "ro" : "rw");
     row[PID] = served->pid ? g_strdup_printf ("%d", (int)served->pid) : g_strdup ("-");
     row[IMAGE] = format_image (served);

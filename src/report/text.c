@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* --list and --info for people. */
+#include "base/text.h"
 #include "base/parse.h"
 #include "report/report.h"
 #include "report/words.h"
@@ -45,7 +46,7 @@ format_rest (const ImPartition *p)
 {
   GString *rest = g_string_new (NULL);
   if (p->name) {
-    g_autofree char *name = im_format_line (p->name, true);
+    g_autofree char *name = im_text_line (p->name, true);
     g_string_append_printf (rest, "\"%s\"", name);
   }
   g_autofree const char **flags = im_words_of_flags (p->flags);
@@ -84,7 +85,7 @@ row_new (const ImPartitionTable *table, const ImPartition *p)
   row->cells[LAST] = g_strdup_printf (U64, p->last_lba);
   row->cells[SECTORS] = g_strdup_printf (U64, p->sectors);
   row->cells[SIZE] = format_sectors_size (table, p->sectors);
-  row->cells[TYPE] = im_format_line (im_partition_type_name (p), false);
+  row->cells[TYPE] = im_text_line (im_partition_type_name (p), false);
   row->rest = format_rest (p);
   return row;
 }
@@ -137,7 +138,7 @@ format_bytes (uint64_t bytes)
 static void
 append_list (GString *text, const char *path, const ImPartitionTable *table)
 {
-  g_autofree char *name = im_format_line (path, false);
+  g_autofree char *name = im_text_line (path, false);
   g_autofree char *size = format_bytes (table->disk_size);
   g_string_append_printf (
       text, "%s: %s, " U64 " %s of %u bytes, ", name, size, table->disk_sectors,
@@ -180,16 +181,16 @@ static char *
 format_value (GVariant *value)
 {
   if (g_variant_is_of_type (value, G_VARIANT_TYPE_STRING))
-    return im_format_line (g_variant_get_string (value, NULL), false);
+    return im_text_line (g_variant_get_string (value, NULL), false);
   if (g_variant_is_of_type (value, G_VARIANT_TYPE_BOOLEAN))
     return g_strdup (g_variant_get_boolean (value) ? "yes" : "no");
   if (g_variant_is_of_type (value, G_VARIANT_TYPE_STRING_ARRAY)) {
     g_autofree const char **words = g_variant_get_strv (value, NULL);
     g_autofree char *list = g_strjoinv (", ", (char **)words);
-    return im_format_line (words[0] ? list : "none", false);
+    return im_text_line (words[0] ? list : "none", false);
   }
   g_autofree char *printed = g_variant_print (value, FALSE);
-  return im_format_line (printed, false);
+  return im_text_line (printed, false);
 }
 
 static void append_facts (GString *text, unsigned indent, unsigned depth,
@@ -274,7 +275,7 @@ append_damage (GString *text, const ImReport *report)
   for (guint i = 0; i < ranges->len; i++) {
     const ImDamageRange *range = &g_array_index (ranges, ImDamageRange, i);
     g_autofree char *size = format_bytes (range->length);
-    g_autofree char *reason = im_format_line (range->reason, false);
+    g_autofree char *reason = im_text_line (range->reason, false);
     g_string_append_printf (text, "  at disk offset " U64 ", %s: %s\n", range->offset,
                             size, reason);
   }
@@ -287,13 +288,13 @@ im_report_info (const ImReport *report)
 {
   const ImImage *image = report->image;
   GString *text = g_string_new (NULL);
-  g_autofree char *path = im_format_line (image->path, false);
+  g_autofree char *path = im_text_line (image->path, false);
   g_string_append_printf (text, "%s\n", path);
   append_image (text, image->disk, image->format->name);
   unsigned depth = 0;
   for (ImBlock *parent = image->disk->parent; parent; parent = parent->parent) {
     g_autofree char *name =
-        im_format_line (parent->file ? im_file_path (parent->file) : "?", false);
+        im_text_line (parent->file ? im_file_path (parent->file) : "?", false);
     g_string_append_printf (text, "parent %u: %s\n", ++depth, name);
     append_image (text, parent, parent->ops->name);
   }

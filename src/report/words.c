@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Words for what the partition layer found. */
 #include "report/words.h"
-#include "base/text.h"
 
 const char *
 im_word_of_label (ImTableKind kind)
@@ -80,21 +79,4 @@ im_format_time (time_t seconds)
       !strftime (text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm))
     return g_strdup ("1970-01-01T00:00:00Z");
   return g_strdup (text);
-}
-
-char *
-im_format_line (const char *text, bool quoted)
-{
-  g_autofree char *valid = g_utf8_make_valid (text, -1);
-  GString *line = g_string_new (NULL);
-  for (const char *p = valid; *p; p = g_utf8_next_char (p)) {
-    gunichar c = g_utf8_get_char (p);
-    if (quoted && (c == '"' || c == '\\'))
-      g_string_append_printf (line, "\\%c", (char)c);
-    else if (im_text_is_hidden (c))
-      g_string_append_printf (line, "\\x%02x", c);
-    else
-      g_string_append_unichar (line, c);
-  }
-  return g_string_free (line, FALSE);
 }

@@ -25,7 +25,3 @@ const char **im_words_of_flags (unsigned flags);
 
 /* SECONDS since the epoch as RFC 3339 in UTC.  Caller frees. */
 char *im_format_time (time_t seconds);
-
-/* TEXT as part of one line of valid UTF-8: control and invisible characters escaped, and
- * what QUOTED text needs besides.  Caller frees. */
-char *im_format_line (const char *text, bool quoted);

@@ -4,6 +4,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load fuse-helpers
+
 setup_file() {
   export DISK="$BATS_FILE_TMPDIR/disk.img"
   truncate -s 64M "$DISK"
@@ -19,10 +21,12 @@ setup() {
   IMGMOUNT=${IMGMOUNT:-$BATS_TEST_DIRNAME/../../build/src/cli/imgmount}
   IMGMOUNT=$(realpath "$IMGMOUNT")
   cd "$BATS_TEST_TMPDIR"
+  LOOPS=()
 }
 
 teardown() {
   ! mountpoint -q mnt 2>/dev/null || umount -l mnt
+  ((${#LOOPS[@]} == 0)) || loop_down
 }
 
 # part START SECTORS: those of the disk.
@@ -81,6 +85,104 @@ part() {
   run ! "$IMGMOUNT" --extract p1 -O out.dd "$DISK"
   [[ $output == *"out.dd.json: is there already"* ]]
   [ ! -e out.dd ]
+}
+
+@test "extract: what is being read is never written over, by whatever name" {
+  cp "$DISK" image
+  qemu-img create -q -f qcow2 -b image -F raw top.qcow2
+  qemu-img create -q -f qcow2 -o data_file=data.img outside.qcow2 1M
+  ln -s image link
+  ln image image.json
+  before=$(cat image data.img top.qcow2 outside.qcow2 | sha256sum)
+  local line
+  while read -r line; do
+    eval "set -- $line"
+    run -1 "$IMGMOUNT" --extract "$1" --force -O "$2" "$3"
+    [ "$output" = "imgmount: $3: $4" ] || { echo "$output"; return 1; }
+  done <<'END'
+p1 image image 'image: is the image itself'
+p1 link image 'link: is the image itself'
+p1 image top.qcow2 'image: is a parent of the image'
+p1 image image 'image: is the image itself'
+disk data.img outside.qcow2 'data.img: is a data file of the image'
+disk outside.qcow2 outside.qcow2 'outside.qcow2: is the image itself'
+END
+  rm image.json
+  mv image image.json
+  run -1 "$IMGMOUNT" --extract p1 --force -O image image.json
+  [[ $output == *"image.json: is the image itself" ]]
+  mv image.json image
+  run -1 bash -c '"$1" --extract p1 -O - image >>image' bash "$IMGMOUNT"
+  [[ $output == *"standard output: is the image itself" ]]
+  if [[ $(id -u) == 0 ]]; then
+    loop_up "$PWD/image"
+    for pair in "$LOOP $LOOP" "$LOOP image" "image $LOOP"; do
+      # shellcheck disable=SC2086 # two words
+      set -- $pair
+      run -1 "$IMGMOUNT" --extract p1 --force -O "$1" "$2"
+      [[ $output == *": is the image itself" ]]
+    done
+    loop_down
+  fi
+  [ "$before" = "$(cat image data.img top.qcow2 outside.qcow2 | sha256sum)" ]
+}
+
+@test "extract: a device without room for all is left as it is" {
+  [[ $(id -u) == 0 ]] || skip "loop devices need root"
+  head -c 32M /dev/urandom >small
+  before=$(sha256sum <small)
+  loop_up "$PWD/small"
+  run -1 "$IMGMOUNT" --extract disk --force -O "$LOOP" "$DISK"
+  [[ $output == *"$LOOP: has 33554432 bytes, too few for 67108964" ]]
+  [ "$before" = "$(sha256sum <small)" ]
+  "$IMGMOUNT" --extract p1 --force -O "$LOOP" "$DISK"
+  loop_down
+  cmp <(head -c $((40000 * 512)) small) <(part 2048 40000)
+}
+
+@test "extract: what is replaced keeps its mode, and long names are no obstacle" {
+  local name
+  name=$(printf 'n%.0s' {1..250})
+  touch "$name"
+  chmod 0640 "$name"
+  "$IMGMOUNT" --extract p1 --force -O "$name" "$DISK"
+  [ "$(stat -c %a "$name")" = 640 ]
+  cmp "$name" <(part 2048 40000)
+}
+
+@test "extract: the sums of files with odd names are checked as well" {
+  local name
+  for name in $'two\nlines' 'back\\slash' $'return\r'; do
+    "$IMGMOUNT" --extract p1 -O "$name" --digest sha256 "$DISK" >sums
+    sha256sum --check --strict sums
+  done
+}
+
+@test "extract: a stream without a reader, or with one that sleeps, is waited for, and that can be ended" {
+  local target end
+  mkfifo absent asleep
+  exec 8<>asleep
+  for target in absent asleep -; do
+    if [[ $target == - ]]; then
+      "$IMGMOUNT" --extract disk -O - "$DISK" 2>err >&8 3>&- &
+    else
+      "$IMGMOUNT" --extract disk -O $target "$DISK" 2>err 3>&- 8>&- &
+    fi
+    pid=$!
+    sleep 0.5
+    kill -0 "$pid"
+    kill -INT "$pid"
+    timeout 20 tail -s 0.02 --pid="$pid" -f /dev/null
+    end=0
+    wait "$pid" || end=$?
+    [ "$end" -eq 1 ]
+    grep -q ': interrupted$' err
+  done
+  exec 8<&-
+  (sleep 0.3; exec cat absent >copy) 3>&- &
+  "$IMGMOUNT" --extract disk -O absent --digest none "$DISK"
+  wait $!
+  cmp copy "$DISK"
 }
 
 @test "extract: a disk that fills up is an error, and nothing is left" {
@@ -154,4 +256,6 @@ PY
   run ! "$IMGMOUNT" --list -O x "$DISK"
   run ! "$IMGMOUNT" --extract p1 -O x --digest md4 "$DISK"
   [[ $output == *"'md4' is none of"* ]]
+  run ! "$IMGMOUNT" --extract p1 -O x --digest '' "$DISK"
+  [[ $output == *"'' is none of"* ]]
 }

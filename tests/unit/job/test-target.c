@@ -46,7 +46,8 @@ static void
 test_holes_and_size (Fixture *f, gconstpointer unused)
 {
   ImRingPiece hole = {.offset = 3, .length = 1 << 20};
-  g_autoptr (ImTarget) target = im_target_open (f->path, false, NULL);
+  g_autoptr (ImTarget) target =
+      im_target_open (&(ImTargetOptions){.path = f->path}, NULL);
   g_assert_true (im_target_consume (target, &abc, NULL));
   g_assert_true (im_target_consume (target, &hole, NULL));
   g_assert_false (g_file_test (f->path, G_FILE_TEST_EXISTS));
@@ -61,7 +62,7 @@ test_holes_and_size (Fixture *f, gconstpointer unused)
 static void
 test_unfinished_leaves_nothing (Fixture *f, gconstpointer unused)
 {
-  ImTarget *target = im_target_open (f->path, false, NULL);
+  ImTarget *target = im_target_open (&(ImTargetOptions){.path = f->path}, NULL);
   g_assert_true (im_target_consume (target, &abc, NULL));
   im_target_free (target);
   g_assert_cmpuint (entries (f), ==, 0);
@@ -72,7 +73,7 @@ test_nothing_is_replaced_unasked (Fixture *f, gconstpointer unused)
 {
   g_autoptr (GError) error = NULL;
   g_assert_true (im_target_write_text (f->path, false, "first", NULL));
-  g_assert_null (im_target_open (f->path, false, &error));
+  g_assert_null (im_target_open (&(ImTargetOptions){.path = f->path}, &error));
   g_assert_error (error, IM_ERROR, IM_ERROR_USAGE);
   g_assert_true (im_target_write_text (f->path, true, "second", NULL));
   g_autofree char *text = NULL;
@@ -84,7 +85,7 @@ static void
 test_a_file_that_came_meanwhile_stays (Fixture *f, gconstpointer unused)
 {
   g_autoptr (GError) error = NULL;
-  ImTarget *target = im_target_open (f->path, false, NULL);
+  ImTarget *target = im_target_open (&(ImTargetOptions){.path = f->path}, NULL);
   g_assert_true (g_file_set_contents (f->path, "theirs", -1, NULL));
   g_assert_false (im_target_finish (target, 0, &error));
   g_assert_error (error, IM_ERRNO, EEXIST);
@@ -96,7 +97,8 @@ static void
 test_a_full_stream_fails (void)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (ImTarget) target = im_target_open ("/dev/full", false, NULL);
+  g_autoptr (ImTarget) target =
+      im_target_open (&(ImTargetOptions){.path = "/dev/full"}, NULL);
   g_assert_nonnull (target);
   g_assert_false (im_target_consume (target, &abc, &error));
   g_assert_error (error, IM_ERRNO, ENOSPC);

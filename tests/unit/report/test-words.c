@@ -63,18 +63,6 @@ test_flags (void)
   g_assert_cmpstr (joined, ==, "truncated overlaps past-end bad-range outside");
 }
 
-static void
-test_lines (void)
-{
-  g_autofree char *plain = im_format_line ("a\"b\\\t\x7f\xc2\x85\xff", false);
-  g_assert_cmpstr (plain, ==, "a\"b\\\\x09\\x7f\\x85\xef\xbf\xbd");
-  /* A name must not turn the line around, nor hide anything; emoji stay whole. */
-  g_autofree char *turned = im_format_line ("a\u202eb\u200b\u2029c\u200dd", false);
-  g_assert_cmpstr (turned, ==, "a\\x202eb\\x200b\\x2029c\u200dd");
-  g_autofree char *quoted = im_format_line ("a\"\\", true);
-  g_assert_cmpstr (quoted, ==, "a\\\"\\\\");
-}
-
 int
 main (int argc, char **argv)
 {
@@ -83,6 +71,5 @@ main (int argc, char **argv)
   g_test_add_func ("/report/words/attributes", test_attributes);
   g_test_add_func ("/report/words/times-are-utc", test_times_are_utc);
   g_test_add_func ("/report/words/flags", test_flags);
-  g_test_add_func ("/report/words/lines", test_lines);
   return g_test_run ();
 }
