@@ -34,6 +34,21 @@ check_kind (mode_t mode, GError **error)
   return false;
 }
 
+static void
+set_open_error (int access, GError **error)
+{
+  if (errno == EINVAL && (access & O_DIRECT))
+    g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
+                 "its file system has no direct I/O, which the cache modes none and "
+                 "directsync need");
+  else if (errno == EBUSY && (access & O_EXCL))
+    g_set_error (error, IM_ERROR, IM_ERROR_LOCKED,
+                 "is in use: it is mounted, or a part of another device (-r reads it all "
+                 "the same)");
+  else
+    im_set_errno (error, errno, "cannot open");
+}
+
 /* Opens with ACCESS (O_RDONLY or O_RDWR and flags) without waiting for anything, and
  * where the owner allows it without leaving a trace in the access time.  -1 and an error
  * otherwise. */
@@ -47,17 +62,27 @@ open_quietly (const char *path, int access, GError **error)
   }
   if (!check_kind (st.st_mode, error))
     return -1;
+  if (!S_ISBLK (st.st_mode))
+    access &= ~O_EXCL;
   const int flags = access | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
   int fd = open (path, flags | O_NOATIME);
   if (fd < 0 && errno == EPERM)
     fd = open (path, flags);
-  if (fd < 0 && errno == EINVAL && (access & O_DIRECT))
-    g_set_error (error, IM_ERROR, IM_ERROR_UNSUPPORTED,
-                 "its file system has no direct I/O, which the cache modes none and "
-                 "directsync need");
-  else if (fd < 0)
-    im_set_errno (error, errno, "cannot open");
+  if (fd < 0)
+    set_open_error (access, error);
   return fd;
+}
+
+/* The kernel opens a device that is write-protected for writing all the same. */
+static bool
+check_protection (int fd, int access, const struct stat *st, GError **error)
+{
+  int read_only = 0;
+  if (!S_ISBLK (st->st_mode) || (access & O_ACCMODE) == O_RDONLY ||
+      ioctl (fd, BLKROGET, &read_only) < 0 || !read_only)
+    return true;
+  im_set_errno (error, EROFS, "is write-protected");
+  return false;
 }
 
 static bool
@@ -73,7 +98,7 @@ find_size (ImFile *file, GError **error)
 }
 
 /* Opens PATH with ACCESS as open_quietly does, and makes the descriptor an ordinary one.
- */
+ * O_EXCL claims a block device, once: nobody mounts it meanwhile, and nobody has. */
 static int
 open_descriptor (const char *path, int access, struct stat *ret_stat, GError **error)
 {
@@ -88,7 +113,8 @@ open_descriptor (const char *path, int access, struct stat *ret_stat, GError **e
   if (failed)
     im_set_errno (error, errno, "%s", failed);
   /* Looked at again, since the name may lead elsewhere by now. */
-  if (!failed && check_kind (ret_stat->st_mode, error))
+  if (!failed && check_kind (ret_stat->st_mode, error) &&
+      check_protection (fd, access, ret_stat, error))
     return fd;
   close (fd);
   return -1;
@@ -220,7 +246,8 @@ ImFile *
 im_file_open (const char *path, const ImFileMode *mode, GError **error)
 {
   struct stat st;
-  int fd = open_descriptor (path, access_of (mode), &st, error);
+  int claim = mode->writable ? O_EXCL : 0;
+  int fd = open_descriptor (path, access_of (mode) | claim, &st, error);
   return fd < 0 ? NULL : im_file_take_fd (fd, path, mode, error);
 }
 
