@@ -76,6 +76,18 @@ im_process_background (GError **error)
 }
 
 void
+im_process_hold_standard_streams (void)
+{
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+    if (fcntl (fd, F_GETFD) >= 0)
+      continue;
+    /* For the wrong direction: whoever uses it gets EBADF, as before. */
+    if (open ("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+      _exit (EXIT_FAILURE);
+  }
+}
+
+void
 im_process_ready (void)
 {
   if (ready_fd < 0)

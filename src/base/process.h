@@ -6,6 +6,11 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+/* Where the caller closed a standard stream, something takes its number that fails as a
+ * closed one does: so no file of ours gets it, to be written to by messages or replaced
+ * later.  First of all. */
+void im_process_hold_standard_streams (void);
+
 /* Forks.  Returns in the child, which has a pipe to its parent; the parent waits there
  * until the child says im_process_ready or dies, and exits with 0 or the child's status
  * (at least 1); it never returns.  To be called before any thread exists. */

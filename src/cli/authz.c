@@ -62,6 +62,29 @@ take_authz_pair (const ImObject *object, ImNbdAuthz *authz, const ImKeyValue *pa
   return im_object_refuse (object, error, "'%s' is not known", pair->key);
 }
 
+static bool
+has_key (const ImObject *object, const char *key)
+{
+  for (guint i = 1; i < object->pairs->len; i++)
+    if (strcmp (((const ImKeyValue *)object->pairs->pdata[i])->key, key) == 0)
+      return true;
+  return false;
+}
+
+/* Each rule of a list says whom it is for, and what it is. */
+static bool
+check_rules (const ImObject *object, const ImNbdAuthz *authz, GError **error)
+{
+  static const char *const fields[] = {"match", "policy"};
+  for (guint i = 0; i < authz->rules->len && im_object_is (object, "authz-list"); i++)
+    for (size_t f = 0; f < G_N_ELEMENTS (fields); f++) {
+      g_autofree char *key = g_strdup_printf ("rules.%u.%s", i, fields[f]);
+      if (!has_key (object, key))
+        return im_object_refuse (object, error, "%s= is missing", key);
+    }
+  return true;
+}
+
 static ImNbdAuthz *
 open_list (const ImObject *object, GError **error)
 {
@@ -73,11 +96,8 @@ open_list (const ImObject *object, GError **error)
     im_object_refuse (object, error, "identity= is needed, and once");
     return NULL;
   }
-  for (guint i = 0; i < authz->rules->len; i++)
-    if (!((ImNbdAuthzRule *)authz->rules->pdata[i])->match) {
-      im_object_refuse (object, error, "rules.%u.match= is missing", i);
-      return NULL;
-    }
+  if (!check_rules (object, authz, error))
+    return NULL;
   return g_steal_pointer (&authz);
 }
 

@@ -15,27 +15,10 @@
 #include <unistd.h>
 
 #if HAVE_NBD
+#include "cli/pid-file.h"
 #include "cli/tls.h"
 #include "nbd/kernel.h"
 #include "nbd/listing.h"
-
-/* Writes this process's number to PATH, for --pid-file. */
-static bool
-write_pid_file (const char *path, GError **error)
-{
-  g_autofree char *text = g_strdup_printf ("%ld\n", (long)getpid ());
-  int fd = open (path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0644);
-  if (fd < 0) {
-    im_set_errno (error, errno, "--pid-file: %s", path);
-    return false;
-  }
-  ssize_t written = write (fd, text, strlen (text));
-  int failure = written == (ssize_t)strlen (text) ? 0 : written < 0 ? errno : ENOSPC;
-  close (fd);
-  if (failure != 0)
-    im_set_errno (error, failure, "--pid-file: %s", path);
-  return failure == 0;
-}
 
 /* What serves: sockets, and with -c the kernel's device. */
 typedef struct {
@@ -163,12 +146,10 @@ serve (ImPipeline *pipeline, const ImNbdTls *tls, const ImOptions *options,
       (options->connect && !attach (&serving, pipeline, options, error)))
     return false;
   warn_of_open_port (options, pipeline->set->read_only);
-  if (options->pid_file && !write_pid_file (options->pid_file, error))
+  g_autoptr (ImPidFile) pid_file = NULL;
+  if (options->pid_file && !(pid_file = im_pid_file_new (options->pid_file, error)))
     return false;
-  bool ok = run_server (&serving, options, ret_status, error);
-  if (options->pid_file)
-    unlink (options->pid_file);
-  return ok;
+  return run_server (&serving, options, ret_status, error);
 }
 
 static void
@@ -237,7 +218,8 @@ list_exports (const ImOptions *options)
     return EXIT_FAILURE;
   }
   g_autofree char *text = im_nbd_listing_text (listing);
-  return fputs (text, stdout) < 0 || fflush (stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+  int status = im_form_print (text);
+  return listing->incomplete ? EXIT_FAILURE : status;
 }
 
 /* -c stays only where it is told to, or has much to say. */

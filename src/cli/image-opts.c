@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/key-value.h"
 #include "base/parse.h"
+#include "cli/object.h"
 
 static bool refuse (GError **error, const char *format, ...) G_GNUC_PRINTF (2, 3);
 
@@ -65,7 +66,8 @@ set_offset (const Place *place, const char *value, GError **error)
 static bool
 set_size (const Place *place, const char *value, GError **error)
 {
-  return im_parse_size (value, "--image-opts: size", &place->node->size, error);
+  return im_parse_size (value, "--image-opts: size", &place->node->size, error) &&
+         (place->node->size > 0 || refuse (error, "%s: 0 is less than 1", place->key));
 }
 
 static bool
@@ -85,8 +87,8 @@ set_key_secret (const Place *place, const char *value, GError **error)
 static bool
 set_read_only (const Place *place, const char *value, GError **error)
 {
-  bool on = strcmp (value, "on") == 0;
-  if (!on && strcmp (value, "off") != 0)
+  bool on;
+  if (!im_object_parse_switch (value, &on))
     return refuse (error, "%s: '%s' is neither on nor off", place->key, value);
   if (place->read_only)
     *place->read_only = on;

@@ -2,6 +2,7 @@
 /* Options → form → exit status. */
 #include "base/error.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "cli/forms.h"
 #include "cli/help.h"
 #include "cli/mount-options.h"
@@ -40,7 +41,7 @@ static int
 print_help (void)
 {
   g_autofree char *text = im_help_text ();
-  return fputs (text, stdout) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+  return im_form_print (text);
 }
 
 static int
@@ -61,19 +62,21 @@ print_version (void)
       {"libaio", HAVE_LIBAIO},
       {"json", HAVE_JSON},
   };
-  printf ("imgmount %s (", IMGMOUNT_VERSION);
+  g_autoptr (GString) text = g_string_new ("imgmount " IMGMOUNT_VERSION " (");
   for (size_t i = 0; i < G_N_ELEMENTS (parts); i++)
-    printf ("%s%s %s", i ? ", " : "", parts[i].name, parts[i].built ? "yes" : "no");
-  printf (")\n");
-  return EXIT_SUCCESS;
+    g_string_append_printf (text, "%s%s %s", i ? ", " : "", parts[i].name,
+                            parts[i].built ? "yes" : "no");
+  g_string_append (text, ")\n");
+  return im_form_print (text->str);
 }
 
 static int
 print_formats (void)
 {
+  g_autoptr (GString) text = g_string_new (NULL);
   for (const ImFormat *const *f = im_formats (); *f; f++)
-    printf ("%-8s %s\n", (*f)->name, (*f)->description);
-  return EXIT_SUCCESS;
+    g_string_append_printf (text, "%-8s %s\n", (*f)->name, (*f)->description);
+  return im_form_print (text->str);
 }
 
 static int
@@ -118,6 +121,7 @@ prepare_errors (void)
 int
 main (int argc, char **argv)
 {
+  im_process_hold_standard_streams ();
   prepare_errors ();
   setlocale (LC_ALL, "");
   g_autoptr (GError) error = NULL;

@@ -118,6 +118,7 @@ const ImOptionEntry im_option_table[] = {
      .kind = IM_OPTION_SIZE,
      FIELD (size),
      .forms = OPENING,
+     .minimum = 1,
      .argument = "N",
      .help = "the disk has N bytes; default: all"},
     {.name = "sector-size",

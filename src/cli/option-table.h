@@ -11,7 +11,7 @@ typedef enum {
   IM_OPTION_LIST,   /* a GPtrArray * of char *, one more each time */
   IM_OPTION_OBJECT, /* a GPtrArray * of ImObject, one more each time */
   IM_OPTION_NUMBER, /* a uint64_t between minimum and maximum */
-  IM_OPTION_SIZE,   /* a uint64_t, with a suffix */
+  IM_OPTION_SIZE,   /* a uint64_t of at least minimum, with a suffix */
   IM_OPTION_CHOICE, /* a uint64_t becomes the value of one of `choices` */
   IM_OPTION_PRESET, /* a uint64_t becomes `preset`; a choice under another name */
   IM_OPTION_FORM,   /* chooses the form in `forms` */
@@ -30,7 +30,7 @@ typedef struct {
   ImOptionKind kind;
   size_t field;                  /* offset in ImOptions */
   unsigned forms;                /* ImForm bits where it is allowed */
-  uint64_t minimum, maximum;     /* NUMBER */
+  uint64_t minimum, maximum;     /* NUMBER; SIZE: the minimum alone */
   const ImOptionChoice *choices; /* CHOICE */
   bool last_wins;                /* CHOICE: it may be made again */
   uint64_t preset;               /* PRESET */

@@ -123,6 +123,16 @@ take_choice (const ImOptionEntry *entry, const char *value, void *field, GError 
 }
 
 static bool
+check_minimum (const ImOptionEntry *entry, uint64_t value, GError **error)
+{
+  if (value >= entry->minimum)
+    return true;
+  g_autofree char *name = display_name (entry);
+  return usage (error, "%s: %" G_GUINT64_FORMAT " is less than %" G_GUINT64_FORMAT, name,
+                value, entry->minimum);
+}
+
+static bool
 take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **error)
 {
   void *field = (char *)reading->options + entry->field;
@@ -154,7 +164,9 @@ take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **
     return check_once (reading, entry, error);
   case IM_OPTION_SIZE: {
     g_autofree char *name = display_name (entry);
-    return im_parse_size (value, name, field, error);
+    if (!im_parse_size (value, name, field, error))
+      return false;
+    return check_minimum (entry, *(uint64_t *)field, error);
   }
   case IM_OPTION_FORM:
     if (entry->argument)

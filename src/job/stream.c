@@ -48,7 +48,9 @@ int
 im_stream_open_stdout (void)
 {
   struct stat st;
-  if (fstat (STDOUT_FILENO, &st) < 0 || !(S_ISFIFO (st.st_mode) || S_ISCHR (st.st_mode)))
+  int flags = fcntl (STDOUT_FILENO, F_GETFL);
+  if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY || fstat (STDOUT_FILENO, &st) < 0 ||
+      !(S_ISFIFO (st.st_mode) || S_ISCHR (st.st_mode)))
     return STDOUT_FILENO;
   int fd = open ("/proc/self/fd/1", FLAGS);
   return fd < 0 ? STDOUT_FILENO : fd;

@@ -22,6 +22,7 @@ listed_free (gpointer data)
   ImNbdListed *listed = data;
   g_free (listed->name);
   g_free (listed->description);
+  g_free (listed->refusal);
   g_ptr_array_unref (listed->contexts);
   g_free (listed);
 }
@@ -73,14 +74,14 @@ take_server (ImNbdListing *listing, const GByteArray *data, GError **error)
   ImCursor cursor = im_cursor (data->data, data->len);
   uint32_t n = im_cursor_be32 (&cursor);
   const uint8_t *name = im_cursor_bytes (&cursor, n);
-  if (!name)
+  size_t left = im_cursor_left (&cursor);
+  if (!name || n > IM_NBD_STRING_MAX || left > IM_NBD_STRING_MAX)
     return set_malformed ("list", error);
   if (listing->exports->len >= EXPORTS_MAX) {
     g_set_error (error, IM_ERROR, IM_ERROR_LIMIT, "the server lists more than %u exports",
                  EXPORTS_MAX);
     return false;
   }
-  size_t left = im_cursor_left (&cursor);
   add_export (listing, clean (name, n), clean (im_cursor_bytes (&cursor, left), left));
   return true;
 }
@@ -142,6 +143,21 @@ take_info (ImNbdListed *listed, const GByteArray *data, GError **error)
   return !cursor.overrun || set_malformed ("information on an export", error);
 }
 
+/* What the server's last reply to the question on LISTED means. */
+static void
+note_refusal (ImNbdListed *listed, uint32_t type, const GByteArray *text)
+{
+  if (type == IM_NBD_REP_ERR_UNSUP || (type == IM_NBD_REP_ACK && listed->has_size))
+    return;
+  if (type == IM_NBD_REP_ACK) {
+    listed->refusal = g_strdup ("neither size nor flags are told");
+    return;
+  }
+  g_autoptr (GError) error = NULL;
+  set_refused ("to tell of it", type, text, &error);
+  listed->refusal = g_strdup (error->message);
+}
+
 /* *ret_known: the server knows the question.  That it does not tell of one export is no
  * failure. */
 static bool
@@ -159,6 +175,7 @@ ask_info (ImNbdClient *client, ImNbdListed *listed, bool *ret_known, GError **er
       return false;
   } while (type != IM_NBD_REP_ACK && !(type & IM_NBD_REP_IS_ERROR));
   *ret_known = type != IM_NBD_REP_ERR_UNSUP;
+  note_refusal (listed, type, data);
   return true;
 }
 
@@ -226,8 +243,10 @@ ask_all (ImNbdClient *client, ImNbdListing *listing, GError **error)
   for (guint i = 0; i < n && known; i++) {
     ImNbdListed *listed = g_ptr_array_index (listing->exports, i);
     if (!ask_info (client, listed, &known, error) ||
-        (known && structured && !ask_contexts (client, listed, error)))
+        (known && structured && !listed->refusal &&
+         !ask_contexts (client, listed, error)))
       return false;
+    listing->incomplete |= listed->refusal != NULL;
   }
   return true;
 }
@@ -313,6 +332,8 @@ append_export (GString *text, const ImNbdListed *listed)
     g_string_append_printf (text, "  size:  %" G_GUINT64_FORMAT "\n", listed->size);
     append_flags (text, listed->flags);
   }
+  if (listed->refusal)
+    append_line (text, "  refused: ", listed->refusal, "\n");
   if (listed->minimum) {
     g_string_append_printf (text, "  min block: %" G_GUINT32_FORMAT "\n",
                             listed->minimum);

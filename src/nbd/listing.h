@@ -13,11 +13,13 @@ typedef struct {
   uint16_t flags;
   uint32_t minimum, preferred, maximum; /* block sizes; minimum 0: not told */
   GPtrArray *contexts;                  /* of char *: metadata contexts */
+  char *refusal; /* why the server does not tell of it; NULL: it does, or tells of none */
 } ImNbdListed;
 
 typedef struct {
   GPtrArray *exports; /* of ImNbdListed, in the server's order */
   bool extended;      /* it speaks 64-bit lengths */
+  bool incomplete;    /* some export has a refusal */
 } ImNbdListing;
 
 /* Asks the server that listens where one with OPTIONS would; with OPTIONS->tls, which has

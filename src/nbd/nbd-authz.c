@@ -69,6 +69,8 @@ im_nbd_authz_open (const char *path, bool refresh, GError **error)
   }
   g_autofree char *name = g_path_get_basename (path);
   g_autoptr (ImNbdAuthz) authz = im_nbd_authz_read (folder, name, error);
+  if (!authz && strcmp (dir, ".") != 0)
+    g_prefix_error (error, "%s/", strcmp (dir, "/") == 0 ? "" : dir);
   if (!authz || !refresh) {
     close (folder);
     return g_steal_pointer (&authz);

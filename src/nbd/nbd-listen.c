@@ -101,7 +101,9 @@ listen_tcp (ImNbdListener *listener, const ImNbdOptions *options, GError **error
 {
   struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
   struct addrinfo *addresses = NULL;
-  int code = getaddrinfo (options->bind, options->port, &hints, &addresses);
+  /* None named are all there are. */
+  const char *name = options->bind[0] ? options->bind : NULL;
+  int code = getaddrinfo (name, options->port, &hints, &addresses);
   if (code != 0) {
     g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "address %s port %s: %s", options->bind,
                  options->port, gai_strerror (code));

@@ -34,8 +34,10 @@ static bool
 add_bitmap (ImNbdContexts *contexts, const ImExportBitmap *from, GError **error)
 {
   if (contexts->n == IM_NBD_CONTEXTS_MAX) {
-    g_set_error (error, IM_ERROR, IM_ERROR_LIMIT, "more than %u metadata contexts",
-                 IM_NBD_CONTEXTS_MAX);
+    g_set_error (error, IM_ERROR, IM_ERROR_LIMIT,
+                 "bitmap \"%s\": base:allocation and all that --allocation-depth and "
+                 "--bitmap ask for are more than %u contexts",
+                 from->name, IM_NBD_CONTEXTS_MAX);
     return false;
   }
   g_autofree char *name = g_strconcat (DIRTY_BITMAP, from->name, NULL);

@@ -81,6 +81,9 @@ refused() { # MESSAGE ARG...
   refused "--offset: '1X' is not a size (a number, then K, M, G, T, P or E)" --list --offset 1X disk.img
   refused "--offset: 16E does not fit 64 bits" --list --offset 16E disk.img
   refused "--partition and --offset or --size exclude each other" -P1 --offset 512 disk.img mnt
+  refused "--size: 0 is less than 1" --list --size 0 disk.img
+  refused "--image-opts: size: 0 is less than 1" --nbd --image-opts driver=raw,size=0,file.filename=disk.img
+  refused "--image-opts: read-only: 'maybe' is neither on nor off" --nbd --image-opts read-only=maybe,file.filename=disk.img
   refused "--socket: 'rel' is not an absolute path" --nbd -k rel disk.img
   refused "--connect has no meaning when mounting (--nbd was meant?)" -c /dev/nbd0 disk.img
   refused "--disconnect has no meaning when mounting (--nbd was meant?)" -d /dev/nbd0

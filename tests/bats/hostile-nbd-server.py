@@ -36,12 +36,14 @@ def answer_list(client, wrong):
             reply(client, LIST, SERVER, export())
     if wrong == "endless-text":
         while True:
-            reply(client, LIST, SERVER, export(b"x", bytes([97]) * 16000))
+            reply(client, LIST, SERVER, export(b"x", bytes([97]) * 4000))
     if wrong == "long-reply":
         reply(client, LIST, SERVER, length=0xFFFFFFFF)
         time.sleep(30)
     if wrong == "long-name":
         reply(client, LIST, SERVER, struct.pack(">I", 0xFFFFFFFF) + b"x")
+    if wrong == "longer-name":
+        reply(client, LIST, SERVER, export(b"x" * 4097))
     if wrong == "other-option":
         reply(client, 99, ACK)
     if wrong == "drip":
@@ -102,6 +104,10 @@ def answer(client, option, wrong):
         answer_list(client, wrong)
     elif option == INFO and wrong == "short-info":
         reply(client, option, INFORMATION, b"\0\0\0\0")
+    elif option == INFO and wrong == "unknown-info":
+        reply(client, option, 0x80000006, b"gone since")
+    elif option == INFO and wrong == "empty-info":
+        reply(client, option, ACK)
     elif option == INFO and wrong != "no-info":
         reply(client, option, INFORMATION, struct.pack(">HQH", 0, 2**64 - 1, 0xFFFF))
         reply(client, option, ACK)

@@ -130,6 +130,7 @@ refused() { # MESSAGE WRONG [OPTION...]
   refused "the server says more than 67108864 bytes: that is no list of exports" endless-text
   refused "the server's reply to option 3 has 4294967295 bytes, more than 16384" long-reply
   refused "the server's list is malformed" long-name
+  refused "the server's list is malformed" longer-name
   refused "the server's reply to option 3 is none" other-option
   refused "the server's information on an export is malformed" short-info
   refused "the server's list of contexts is malformed" short-context
@@ -137,6 +138,20 @@ refused() { # MESSAGE WRONG [OPTION...]
   refused 'the server refuses to list with 0x80000002: not for \x1b[31myou' policy
   refused "the server wants TLS
 imgmount: hint: --object tls-creds-x509,id=ID,endpoint=client,dir=DIR --tls-creds ID" tls
+}
+
+@test "list: what the server does not tell of an export is said, and is a failure" {
+  need python3
+  hostile unknown-info
+  [ "$status" -eq 1 ]
+  grep -qx '  refused: the server refuses to tell of it with 0x80000006: gone since' <<<"$output"
+  hostile empty-info
+  [ "$status" -eq 1 ]
+  grep -qx '  refused: neither size nor flags are told' <<<"$output"
+  # A server that knows no such question.
+  hostile no-info
+  [ "$status" -eq 0 ]
+  run ! grep -q refused <<<"$output"
 }
 
 @test "list: who wants TLS is not talked out of it, and takes nothing said in the clear" {

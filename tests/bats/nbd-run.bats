@@ -175,3 +175,29 @@ END
   [ "$status" -eq 1 ]
   [[ $output == *"--selinux-label"* ]]
 }
+
+@test "pid file: it is its server's alone, whatever link leads there" {
+  local first
+  mkdir real
+  ln -s real/pid link
+  "$IMGMOUNT" --nbd --fork -t -r --pid-file "$PWD/link" -k "$SOCKET" disk.img 3>&-
+  first=$(cat real/pid)
+  SERVER=$first
+  run -1 "$IMGMOUNT" --nbd --fork -t -r --pid-file real/pid -k "$PWD/other" disk.img 3>&-
+  [ "$output" = "imgmount: --pid-file: $PWD/real/pid: another server that runs has it" ]
+  [ "$(cat real/pid)" = "$first" ]
+  [ ! -e other ]
+  kill "$first"
+  ends "$first"
+  [ ! -e real/pid ]
+  # One that was left behind is taken over; one that was replaced stays.
+  echo 1 >real/pid
+  "$IMGMOUNT" --nbd --fork -t -r --pid-file "$PWD/link" -k "$SOCKET" disk.img 3>&-
+  SERVER=$(cat real/pid)
+  rm real/pid
+  echo mine >real/pid
+  kill "$SERVER"
+  ends "$SERVER"
+  [ "$(cat real/pid)" = mine ]
+  SERVER=
+}
