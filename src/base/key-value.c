@@ -53,9 +53,23 @@ take_pair (const char **text)
 }
 
 GPtrArray *
+im_key_values_new (void)
+{
+  return g_ptr_array_new_with_free_func (key_value_free);
+}
+
+void
+im_key_values_add (GPtrArray *pairs, const char *key, char *value)
+{
+  ImKeyValue *pair = g_new (ImKeyValue, 1);
+  *pair = (ImKeyValue){.key = g_strdup (key), .value = value};
+  g_ptr_array_add (pairs, pair);
+}
+
+GPtrArray *
 im_key_values_parse (const char *text)
 {
-  GPtrArray *pairs = g_ptr_array_new_with_free_func (key_value_free);
+  GPtrArray *pairs = im_key_values_new ();
   while (*text)
     g_ptr_array_add (pairs, take_pair (&text));
   return pairs;

@@ -12,3 +12,7 @@ typedef struct {
 /* The pairs of TEXT in their order, as a GPtrArray of ImKeyValue.  What is in them is
  * wiped when they are freed. */
 GPtrArray *im_key_values_parse (const char *text);
+
+/* None yet, and one more: KEY is copied, VALUE taken. */
+GPtrArray *im_key_values_new (void);
+void im_key_values_add (GPtrArray *pairs, const char *key, char *value);

@@ -3,6 +3,7 @@
 #include "cli/object.h"
 #include "base/error.h"
 #include "base/key-value.h"
+#include "cli/object-json.h"
 
 #include <string.h>
 
@@ -21,7 +22,7 @@ im_object_free (void *data)
   if (!object)
     return;
   g_free (object->id);
-  g_ptr_array_unref (object->pairs);
+  g_clear_pointer (&object->pairs, g_ptr_array_unref);
   g_free (object);
 }
 
@@ -44,10 +45,12 @@ find_type (const GPtrArray *pairs, GError **error)
   return NULL;
 }
 
-/* Of an argument of this process, all that follows "data=". */
+/* Of an argument of this process, all that follows "data="; of JSON, all. */
 static void
 hide_data (char *text)
 {
+  if (*text == '{')
+    memset (text, '*', strlen (text));
   char *data = strstr (text, ",data=");
   if (data)
     memset (data + strlen (",data="), '*', strlen (data + strlen (",data=")));
@@ -57,8 +60,9 @@ ImObject *
 im_object_parse (char *text, GError **error)
 {
   ImObject *object = g_new0 (ImObject, 1);
-  object->pairs = im_key_values_parse (text);
-  object->type = find_type (object->pairs, error);
+  object->pairs =
+      *text == '{' ? im_object_json_parse (text, error) : im_key_values_parse (text);
+  object->type = object->pairs ? find_type (object->pairs, error) : NULL;
   hide_data (text);
   if (!object->type) {
     im_object_free (object);

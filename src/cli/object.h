@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* --object TYPE,id=ID,KEY=VALUE…: taken apart, whatever its type. */
+/* --object TYPE,id=ID,KEY=VALUE…, or the same in JSON: taken apart, whatever its type. */
 #pragma once
 
 #include <glib.h>

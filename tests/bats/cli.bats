@@ -81,6 +81,17 @@ refused() { # MESSAGE ARG...
   refused "--offset: '1X' is not a size (a number, then K, M, G, T, P or E)" --list --offset 1X disk.img
   refused "--offset: 16E does not fit 64 bits" --list --offset 16E disk.img
   refused "--partition and --offset or --size exclude each other" -P1 --offset 512 disk.img mnt
+  if "$IMGMOUNT" --version | grep -qF 'json yes'; then
+    refused '--object: "qom-type" is missing' --list --object '{"id": "x", "data": "hidden"}' disk.img
+    refused '--object: no JSON at line 1, column 32' --list --object '{"id": "x", "data": "hidden", so}' disk.img
+    refused '--object: "data" is neither text nor a whole number, true or false' --list \
+      --object '{"id": "x", "data": null, "qom-type": "secret"}' disk.img
+    refused '--object: "a.b.c.d" is not known' --list --object '{"a": {"b": {"c": {"d": {"e": 1}}}}}' disk.img
+    refused "--object secret,id=x: this id was given before" --list --object secret,id=x,data=y \
+      --object '{"data": "y", "id": "x", "qom-type": "secret"}' disk.img
+  else
+    refused '--object: this build lacks JSON (it was made without jansson)' --list --object '{}' disk.img
+  fi
   refused "--size: 0 is less than 1" --list --size 0 disk.img
   refused "--image-opts: size: 0 is less than 1" --nbd --image-opts driver=raw,size=0,file.filename=disk.img
   refused "--image-opts: read-only: 'maybe' is neither on nor off" --nbd --image-opts read-only=maybe,file.filename=disk.img

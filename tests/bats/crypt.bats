@@ -357,6 +357,9 @@ END
   printf 'b3BlbiBzZXNhbWU=\n' >coded
   "$IMGMOUNT" --info --object secret,id=x,file=good image
   "$IMGMOUNT" --info --object secret,id=x,file=coded,format=base64 image
+  if "$IMGMOUNT" --version | grep -qF 'json yes'; then
+    "$IMGMOUNT" --info --object '{"file": "coded", "qom-type": "secret", "id": "x", "format": "base64"}' image
+  fi
   "$IMGMOUNT" --info --object secret,id=x,data=b3BlbiBzZXNhbWU=,format=base64 image
   "$IMGMOUNT" --info --object qom-type=secret,id=x,file=<(cat good) image
   run -1 "$IMGMOUNT" --info --object secret,id=x,file=line image

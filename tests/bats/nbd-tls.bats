@@ -233,6 +233,15 @@ said() {
   serve_certificates server --object "authz-list,id=a,policy=allow,rules.0.match=$name,rules.0.policy=deny" --tls-authz a
   run ! timeout 30 nbdinfo "$(uri client)"
   end_server
+  "$IMGMOUNT" --version | grep -qF 'json yes' || return 0
+  local policy
+  for policy in allow deny; do
+    serve_certificates server --tls-authz a --object \
+      '{"qom-type": "authz-list", "id": "a", "rules": [{"match": "CN=x", "policy": "deny"}, {"match": "C=GB,*", "format": "glob", "policy": "'$policy'"}]}'
+    run timeout 30 nbdinfo --size "$(uri client)"
+    [ "$status" -eq "$([[ $policy == allow ]] && echo 0 || echo 1)" ]
+    end_server
+  done
 }
 
 @test "nbd-tls: a list of names in a file counts as it is when a client comes" {
