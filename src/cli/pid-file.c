@@ -63,6 +63,21 @@ open_locked (const char *path, char **ret_real_path)
   }
 }
 
+/* Nothing, or a number as such files have it: else it is somebody's file. */
+static bool
+check_content (int fd, const char *path, GError **error)
+{
+  char text[32];
+  ssize_t n = pread (fd, text, sizeof text, 0);
+  bool good = n >= 0 && n < (ssize_t)sizeof text;
+  for (ssize_t i = 0; i < n && good; i++)
+    good = g_ascii_isdigit (text[i]) || g_ascii_isspace (text[i]);
+  if (!good)
+    g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
+                 "--pid-file: %s: is there already, and is no pid file", path);
+  return good;
+}
+
 static bool
 write_number (int fd)
 {
@@ -89,9 +104,12 @@ im_pid_file_new (const char *path, GError **error)
   } else {
     ImPidFile *file = g_new (ImPidFile, 1);
     *file = (ImPidFile){.fd = fd, .path = real_path};
-    if (write_number (fd))
+    if (real_path && !check_content (fd, path, error))
+      g_clear_pointer (&file->path, free); /* so it stays */
+    else if (write_number (fd))
       return file;
-    im_set_errno (error, errno, "--pid-file: %s", path);
+    else
+      im_set_errno (error, errno, "--pid-file: %s", path);
     im_pid_file_free (file);
     return NULL;
   }

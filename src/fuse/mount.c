@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,6 +22,9 @@
 /* So large are the pieces of a read that more than one thread is to work at: half a
  * processor's cache, so that the copy to the client finds there what was read. */
 #define PIECE (256u << 10)
+/* So long another mount at the same place is waited for: it takes milliseconds. */
+#define HOLD_TRIES    200
+#define HOLD_EVERY_US 10000
 
 char *
 im_fuse_mount_beacon (unsigned major, unsigned minor)
@@ -48,6 +52,18 @@ check_type (const char *mountpoint, mode_t *ret_type, GError **error)
   return false;
 }
 
+/* Is no image mounted at PATH? */
+static bool
+check_free (const char *path, GError **error)
+{
+  g_autoptr (GPtrArray) table = im_mount_table_read (error);
+  const ImMountEntry *there = table ? im_mount_table_at (table, path) : NULL;
+  if (there && g_str_equal (there->type, IM_FUSE_TYPE))
+    g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
+                 "mount point: %s is mounted there already", there->source);
+  return table && !(there && g_str_equal (there->type, IM_FUSE_TYPE));
+}
+
 char *
 im_fuse_mount_resolve (const char *mountpoint, mode_t *ret_type, GError **error)
 {
@@ -58,16 +74,21 @@ im_fuse_mount_resolve (const char *mountpoint, mode_t *ret_type, GError **error)
     im_set_errno (error, errno, "mount point");
     return NULL;
   }
-  g_autoptr (GPtrArray) table = im_mount_table_read (error);
-  if (!table)
-    return NULL;
-  const ImMountEntry *there = im_mount_table_at (table, path);
-  if (there && g_str_equal (there->type, IM_FUSE_TYPE)) {
-    g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
-                 "mount point: %s is mounted there already", there->source);
-    return NULL;
+  return check_free (path, error) ? g_steal_pointer (&path) : NULL;
+}
+
+/* Holds PATH against others of us that would mount there at the same moment, as long as
+ * the descriptor is open; -1 where that cannot be. */
+static int
+hold_mountpoint (const char *path)
+{
+  int fd = open (path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  for (int tries = 0; fd >= 0 && tries < HOLD_TRIES; tries++) {
+    if (flock (fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+      break;
+    g_usleep (HOLD_EVERY_US);
   }
-  return g_steal_pointer (&path);
+  return fd;
 }
 
 static int
@@ -171,6 +192,23 @@ check_rings (const ImFuseMountOptions *options, GError **error)
   return false;
 }
 
+/* Fills RET_MOUNT's descriptors. */
+static bool
+mount_either_way (const char *path, mode_t type, const char *source,
+                  const ImFuseMountOptions *options, ImFuseMount *ret_mount,
+                  GError **error)
+{
+  bool by_fusermount = options->auto_unmount;
+  if (!by_fusermount)
+    ret_mount->fd = mount_directly (path, type, source, options, &by_fusermount, error);
+  if (by_fusermount) {
+    g_autofree char *list = im_fuse_mount_options_for_fusermount (options, source);
+    ret_mount->fd = im_fusermount_mount (path, list, options->auto_unmount,
+                                         &ret_mount->keeper, error);
+  }
+  return ret_mount->fd >= 0;
+}
+
 bool
 im_fuse_mount_open (const char *path, mode_t type, const char *source,
                     const char *options, bool read_only, ImFuseMount *ret_mount,
@@ -188,15 +226,13 @@ im_fuse_mount_open (const char *path, mode_t type, const char *source,
                              .splits_reads = split_reads (&parsed)};
   if (parsed.io_uring && !check_rings (&parsed, error))
     return false;
-  bool by_fusermount = parsed.auto_unmount;
-  if (!by_fusermount)
-    ret_mount->fd = mount_directly (path, type, source, &parsed, &by_fusermount, error);
-  if (by_fusermount) {
-    g_autofree char *list = im_fuse_mount_options_for_fusermount (&parsed, source);
-    ret_mount->fd =
-        im_fusermount_mount (path, list, parsed.auto_unmount, &ret_mount->keeper, error);
-  }
-  if (ret_mount->fd < 0)
+  int hold = hold_mountpoint (path);
+  /* Once more: opening the image took its time. */
+  bool mounted = check_free (path, error) &&
+                 mount_either_way (path, type, source, &parsed, ret_mount, error);
+  if (hold >= 0)
+    close (hold);
+  if (!mounted)
     return false;
   ret_mount->path = g_strdup (path);
   ret_mount->allow_root = parsed.allow_root;

@@ -515,6 +515,23 @@ PY
   [ "$(grep -c " $D " /proc/self/mountinfo)" -eq 1 ]
 }
 
+@test "fuse: of two that mount at one place at once one does" {
+  local round one two status
+  for round in 1 2 3 4 5 6 7 8; do
+    "$IMGMOUNT" -r "$DISK" "$D" 2>one.log 3>&- &
+    one=$!
+    "$IMGMOUNT" -r "$DISK" "$D" 2>two.log 3>&- &
+    two=$!
+    status=0
+    wait "$one" || status=$((status + 1))
+    wait "$two" || status=$((status + 1))
+    [ "$status" -eq 1 ] || { echo "round $round: $status failed"; cat one.log two.log; return 1; }
+    [ "$(cat one.log two.log | grep -c "is mounted there already")" -eq 1 ]
+    "$IMGMOUNT" --unmount "$D"
+    run ! is_mounted "$D"
+  done
+}
+
 @test "fuse: a folder that is not empty will do" {
   touch "$D/inside"
   "$IMGMOUNT" "$DISK" "$D"

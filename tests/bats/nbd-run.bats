@@ -200,4 +200,9 @@ END
   ends "$SERVER"
   [ "$(cat real/pid)" = mine ]
   SERVER=
+  run -1 "$IMGMOUNT" --nbd --fork -t -r --pid-file real/pid -k "$SOCKET" disk.img 3>&-
+  [ "$output" = "imgmount: --pid-file: $PWD/real/pid: is there already, and is no pid file" ]
+  before=$(sha256sum <disk.img)
+  run -1 "$IMGMOUNT" --nbd --fork -t -r --pid-file disk.img -k "$SOCKET" disk.img 3>&-
+  [ "$before" = "$(sha256sum <disk.img)" ]
 }
