@@ -56,7 +56,7 @@ command_ended (void *data)
   im_nbd_server_stop (data);
 }
 
-/* -c: attaches the device, and says which it is. */
+/* -c: attaches the device. */
 static bool
 attach (Serving *serving, const ImPipeline *pipeline, const ImOptions *options,
         GError **error)
@@ -67,8 +67,12 @@ attach (Serving *serving, const ImPipeline *pipeline, const ImOptions *options,
                                .block_size = (uint32_t)options->block_size,
                                .sector_size = pipeline->table->sector_size};
   serving->kernel = im_nbd_kernel_attach (serving->server, pipeline->set, &kernel, error);
-  if (!serving->kernel)
-    return false;
+  return serving->kernel != NULL;
+}
+
+static bool
+print_device (const Serving *serving, GError **error)
+{
   if (printf ("%s\n", im_nbd_kernel_device (serving->kernel)) < 0 ||
       fflush (stdout) != 0) {
     im_set_errno (error, errno, "cannot print the device");
@@ -148,6 +152,8 @@ serve (ImPipeline *pipeline, const ImNbdTls *tls, const ImOptions *options,
   warn_of_open_port (options, pipeline->set->read_only);
   g_autoptr (ImPidFile) pid_file = NULL;
   if (options->pid_file && !(pid_file = im_pid_file_new (options->pid_file, error)))
+    return false;
+  if (serving.kernel && !print_device (&serving, error))
     return false;
   return run_server (&serving, options, ret_status, error);
 }

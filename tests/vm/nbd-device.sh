@@ -38,11 +38,11 @@ nodes() {
   done
 }
 
-# Nothing of device N is left, nor of its server, whose pid is in /tmp/pid.
+# Nothing of device N is left, nor of its server, whose pid is in /tmp/pidN.
 free() {
   [ ! -e "/sys/block/nbd$1/pid" ] || echo "still attached"
   [ "$(nodes "$1" | wc -l)" -eq 1 ] || nodes "$1"
-  [ ! -e /tmp/pid ] || echo "the pid file is still there"
+  [ ! -e "/tmp/pid$1" ] || echo "the pid file is still there"
   ! pidof imgmount >/dev/null || echo "the server is still there"
 }
 
@@ -50,8 +50,8 @@ free() {
 attach() {
   local number=$1
   shift
-  imgmount --nbd $way --pid-file /tmp/pid -c "/dev/nbd$number" "$@" >/tmp/said 2>&1 || cat /tmp/said
-  pid=$(cat /tmp/pid)
+  imgmount --nbd $way --pid-file "/tmp/pid$number" -c "/dev/nbd$number" "$@" >/tmp/said 2>&1 || cat /tmp/said
+  pid=$(cat "/tmp/pid$number")
 }
 
 detach() {
@@ -81,11 +81,11 @@ without_module() {
 
 attaching() {
   section "attach-$name"
-  way=$way st imgmount --nbd $way --pid-file /tmp/pid -c /dev/nbd1 gpt.qcow2
+  way=$way st imgmount --nbd $way --pid-file /tmp/pid1 -c /dev/nbd1 gpt.qcow2
   nodes 1
   echo "read-only $(cat /sys/block/nbd1/ro)"
   echo "connections $(ls /sys/block/nbd1/mq | wc -l)"
-  awk '/VmLck/ { print "locked", ($2 > 0) }' "/proc/$(cat /tmp/pid)/status"
+  awk '/VmLck/ { print "locked", ($2 > 0) }' "/proc/$(cat /tmp/pid1)/status"
   section "busy-$name"
   st imgmount --nbd $way -c /dev/nbd1 mbr.raw
   section "auto-$name"
@@ -197,7 +197,7 @@ listed() {
   echo
   kill -9 "$pid"
   until_true gone "$pid"
-  rm -f /tmp/pid
+  rm -f /tmp/pid1
   status
   imgmount --nbd $way -d /dev/nbd1 >/dev/null 2>&1
   status
@@ -222,7 +222,7 @@ killed() {
   until_true gone "$pid"
   dd if=/dev/nbd1 of=/dev/null bs=4k count=1 iflag=direct 2>&1 | grep -o 'Input/output error' | head -n 1
   umount /part
-  rm -f /tmp/pid
+  rm -f /tmp/pid1
   st imgmount --nbd $way -d /dev/nbd1
   free 1
   attach 1 gpt.qcow2
