@@ -261,7 +261,8 @@ im_fuse_mount_detach_path (const char *path, bool lazy, GError **error)
   if (errno == EBUSY)
     im_set_errno (error, errno, "unmount: files below it are open, or used by a device");
   else if (errno == EINVAL)
-    g_set_error (error, IM_ERROR, IM_ERROR_NOT_FOUND, "no image is mounted there any more");
+    g_set_error (error, IM_ERROR, IM_ERROR_NOT_FOUND,
+                 "no image is mounted there any more");
   else
     im_set_errno (error, errno, "unmount");
   return false;
