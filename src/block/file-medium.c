@@ -22,23 +22,11 @@ read_property (dev_t device, const char *name)
   return text;
 }
 
-/* The disk whose partition DEVICE is; else DEVICE. */
-static dev_t
-whole_disk (dev_t device)
-{
-  g_autofree char *number = read_property (device, "partition");
-  /* A partition's directory is in that of its disk. */
-  g_autofree char *disk = number ? read_property (device, "../dev") : NULL;
-  unsigned high, low;
-  return disk && sscanf (disk, "%u:%u", &high, &low) == 2 ? makedev (high, low) : device;
-}
-
-/* Replaces ST by what it is made of, as long as that can be found out. */
+/* Replaces a loop device by what it is above, as long as that can be found out. */
 static void
 descend (struct stat *st)
 {
   for (int depth = 0; S_ISBLK (st->st_mode) && depth < DEPTH_MAX; depth++) {
-    st->st_rdev = whole_disk (st->st_rdev);
     g_autofree char *file = read_property (st->st_rdev, "loop/backing_file");
     struct stat below;
     if (!file || stat (file, &below) < 0)
@@ -47,11 +35,31 @@ descend (struct stat *st)
   }
 }
 
+/* Replaces a partition by its disk, or what that is above. */
+static void
+widen (struct stat *st)
+{
+  g_autofree char *number =
+      S_ISBLK (st->st_mode) ? read_property (st->st_rdev, "partition") : NULL;
+  /* A partition's directory is in that of its disk. */
+  g_autofree char *disk = number ? read_property (st->st_rdev, "../dev") : NULL;
+  unsigned high, low;
+  if (!disk || sscanf (disk, "%u:%u", &high, &low) != 2)
+    return;
+  st->st_rdev = makedev (high, low);
+  descend (st);
+}
+
 bool
 im_file_shares_medium (const ImFile *file, const struct stat *st)
 {
   struct stat ours = *im_file_stat (file), theirs = *st;
   descend (&ours);
   descend (&theirs);
-  return im_stat_is_same (&ours, &theirs);
+  struct stat our_disk = ours, their_disk = theirs;
+  widen (&our_disk);
+  widen (&their_disk);
+  /* Two partitions of one disk have nothing in common. */
+  return im_stat_is_same (&ours, &theirs) || im_stat_is_same (&our_disk, &theirs) ||
+         im_stat_is_same (&ours, &their_disk);
 }
