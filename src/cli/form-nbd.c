@@ -150,8 +150,9 @@ serve (ImPipeline *pipeline, const ImNbdTls *tls, const ImOptions *options,
       (options->connect && !attach (&serving, pipeline, options, error)))
     return false;
   warn_of_open_port (options, pipeline->set->read_only);
-  g_autoptr (ImPidFile) pid_file = NULL;
-  if (options->pid_file && !(pid_file = im_pid_file_new (options->pid_file, error)))
+  g_autoptr (ImPidFile) pid_file =
+      options->pid_file ? im_pid_file_new (options->pid_file, error) : NULL;
+  if (options->pid_file && !pid_file)
     return false;
   if (serving.kernel && !print_device (&serving, error))
     return false;
