@@ -33,9 +33,6 @@ complain (ImNbdJob *job, const GError *error)
 {
   const ImNbdRequest *request = &job->request;
   const char *name = job->t->export->name;
-  /* Given up because its client has gone: nothing is wrong here. */
-  if (im_error_to_errno (error) == ESHUTDOWN)
-    return;
   if (atomic_fetch_add_explicit (&job->t->failures, 1, memory_order_relaxed) >=
       FAILURES_LOGGED)
     return;

@@ -7,7 +7,6 @@
  *   large   received into the buffer of a job, which starts once it is full            */
 #include "base/error.h"
 #include "nbd/nbd-job.h"
-#include <errno.h>
 
 /* Up to here a payload stays in the input. */
 #define SMALL_MAX (32u << 10)
@@ -172,10 +171,9 @@ piece_step (ImNbdJob *job)
     return request->flags & IM_NBD_CMD_FLAG_FUA && !im_block_flush (block, &error)
                ? im_nbd_job_fail (job, error)
                : im_nbd_job_succeed (job);
-  if (!im_nbd_stream_is_cut (job->t->output.stream))
-    return IM_NBD_JOB_LATER;
-  im_set_errno (&error, ESHUTDOWN, "not finished");
-  return im_nbd_job_fail (job, error);
+  /* Once its client has gone nobody waits for the rest, or for an answer. */
+  return im_nbd_stream_is_cut (job->t->output.stream) ? IM_NBD_JOB_DONE
+                                                      : IM_NBD_JOB_LATER;
 }
 
 ImNbdJobStep
