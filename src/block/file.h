@@ -41,10 +41,9 @@ typedef struct {
 
 /* Opens PATH, with O_RDONLY or O_RDWR.  A directory, FIFO, socket or character device is
  * refused without blocking on it; for writing, a block device that is write-protected
- * (EROFS), or that is mounted or below another device (IM_ERROR_LOCKED). PATH is kept,
+ * (EROFS), or that is mounted or below another device (IM_ERROR_LOCKED).  PATH is kept,
  * made absolute, for messages and relative names.  Nothing is written by opening.
- * Requests may have any alignment in every mode.
- */
+ * Requests may have any alignment in every mode. */
 ImFile *im_file_open (const char *path, const ImFileMode *mode, GError **error);
 
 /* The same, the rest of the mode being all defaults. */

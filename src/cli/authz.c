@@ -76,7 +76,7 @@ static bool
 check_rules (const ImObject *object, const ImNbdAuthz *authz, GError **error)
 {
   static const char *const fields[] = {"match", "policy"};
-  for (guint i = 0; i < authz->rules->len && im_object_is (object, "authz-list"); i++)
+  for (guint i = 0; i < authz->rules->len; i++)
     for (size_t f = 0; f < G_N_ELEMENTS (fields); f++) {
       g_autofree char *key = g_strdup_printf ("rules.%u.%s", i, fields[f]);
       if (!has_key (object, key))
@@ -92,13 +92,12 @@ open_list (const ImObject *object, GError **error)
   for (guint i = 1; i < object->pairs->len; i++)
     if (!take_authz_pair (object, authz, object->pairs->pdata[i], error))
       return NULL;
-  if (im_object_is (object, "authz-simple") && authz->rules->len != 1) {
-    im_object_refuse (object, error, "identity= is needed, and once");
-    return NULL;
-  }
-  if (!check_rules (object, authz, error))
-    return NULL;
-  return g_steal_pointer (&authz);
+  bool complete = true;
+  if (!im_object_is (object, "authz-simple"))
+    complete = check_rules (object, authz, error);
+  else if (authz->rules->len != 1)
+    complete = im_object_refuse (object, error, "identity= is needed, and once");
+  return complete ? g_steal_pointer (&authz) : NULL;
 }
 
 static ImNbdAuthz *

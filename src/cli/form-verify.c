@@ -14,9 +14,9 @@ static void
 print_line (void *data, const char *line)
 {
   const ImOptions *options = data;
-  g_autofree char *image = im_text_line (options->image, false);
-  g_autofree char *text = im_text_line (line, false);
-  printf ("%s: %s\n", image, text);
+  g_autofree char *whole = g_strconcat (options->image, ": ", line, NULL);
+  g_autofree char *text = im_text_line (whole, false);
+  puts (text);
 }
 
 /* The last line, with what was looked at, so that "nothing" can be judged. */
@@ -24,15 +24,15 @@ static void
 print_sum (const ImOptions *options, const ImPipeline *pipeline, const ImVerified *found)
 {
   const ImImage *image = pipeline->image;
-  g_autofree char *name = im_text_line (options->image, false);
   const char *structure =
       image->disk->ops->check ? "structure checked" : "nothing in it to be checked";
-  printf ("%s: %s: %s; %s: %" G_GUINT64_FORMAT " errors, %" G_GUINT64_FORMAT
-          " leaked clusters\n",
-          name, image->format->name, structure,
-          pipeline->table->kind == IM_TABLE_NONE ? "no partition table"
-                                                 : "partition table checked",
-          found->errors, found->leaks);
+  g_autofree char *line = g_strdup_printf (
+      "%s: %s; %s: %" G_GUINT64_FORMAT " errors, %" G_GUINT64_FORMAT " leaked clusters",
+      image->format->name, structure,
+      pipeline->table->kind == IM_TABLE_NONE ? "no partition table"
+                                             : "partition table checked",
+      found->errors, found->leaks);
+  print_line ((void *)options, line);
 }
 
 int

@@ -76,17 +76,23 @@ choose_form (Reading *reading, const ImOptionEntry *entry, GError **error)
 }
 
 static bool
+check_minimum (const ImOptionEntry *entry, const char *name, const char *value,
+               uint64_t number, GError **error)
+{
+  return number >= entry->minimum ||
+         usage (error, "%s: %s is less than %" G_GUINT64_FORMAT, name, value,
+                entry->minimum);
+}
+
+static bool
 take_number (const ImOptionEntry *entry, const char *value, void *field, GError **error)
 {
   g_autofree char *name = display_name (entry);
   uint64_t number;
   if (!im_parse_number (value, name, entry->maximum, &number, error))
     return false;
-  if (number < entry->minimum)
-    return usage (error, "%s: %s is less than %" G_GUINT64_FORMAT, name, value,
-                  entry->minimum);
   *(uint64_t *)field = number;
-  return true;
+  return check_minimum (entry, name, value, number, error);
 }
 
 /* Choices are made at most once, by whatever name; ENTRY has been added to those used
@@ -123,16 +129,6 @@ take_choice (const ImOptionEntry *entry, const char *value, void *field, GError 
 }
 
 static bool
-check_minimum (const ImOptionEntry *entry, uint64_t value, GError **error)
-{
-  if (value >= entry->minimum)
-    return true;
-  g_autofree char *name = display_name (entry);
-  return usage (error, "%s: %" G_GUINT64_FORMAT " is less than %" G_GUINT64_FORMAT, name,
-                value, entry->minimum);
-}
-
-static bool
 take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **error)
 {
   void *field = (char *)reading->options + entry->field;
@@ -164,9 +160,8 @@ take (Reading *reading, const ImOptionEntry *entry, const char *value, GError **
     return check_once (reading, entry, error);
   case IM_OPTION_SIZE: {
     g_autofree char *name = display_name (entry);
-    if (!im_parse_size (value, name, field, error))
-      return false;
-    return check_minimum (entry, *(uint64_t *)field, error);
+    return im_parse_size (value, name, field, error) &&
+           check_minimum (entry, name, value, *(uint64_t *)field, error);
   }
   case IM_OPTION_FORM:
     if (entry->argument)

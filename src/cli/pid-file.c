@@ -2,6 +2,7 @@
 /* The lock on a pid file is its process's life: a file without one was left behind. */
 #include "cli/pid-file.h"
 #include "base/error.h"
+#include "block/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,8 +23,7 @@ static bool
 is_at (int fd, const char *path)
 {
   struct stat a, b;
-  return fstat (fd, &a) == 0 && lstat (path, &b) == 0 && a.st_dev == b.st_dev &&
-         a.st_ino == b.st_ino;
+  return fstat (fd, &a) == 0 && lstat (path, &b) == 0 && im_stat_is_same (&a, &b);
 }
 
 static bool
@@ -96,24 +96,24 @@ im_pid_file_new (const char *path, GError **error)
 {
   char *real_path = NULL;
   int fd = open_locked (path, &real_path);
-  if (fd < 0 && (errno == EAGAIN || errno == EACCES) && real_path) {
-    g_set_error (error, IM_ERROR, IM_ERROR_LOCKED,
-                 "--pid-file: %s: another server that runs has it", path);
-  } else if (fd < 0) {
-    im_set_errno (error, errno, "--pid-file: %s", path);
-  } else {
-    ImPidFile *file = g_new (ImPidFile, 1);
-    *file = (ImPidFile){.fd = fd, .path = real_path};
-    if (real_path && !check_content (fd, path, error))
-      g_clear_pointer (&file->path, free); /* so it stays */
-    else if (write_number (fd))
-      return file;
+  if (fd < 0) {
+    if ((errno == EAGAIN || errno == EACCES) && real_path)
+      g_set_error (error, IM_ERROR, IM_ERROR_LOCKED,
+                   "--pid-file: %s: another server that runs has it", path);
     else
       im_set_errno (error, errno, "--pid-file: %s", path);
-    im_pid_file_free (file);
+    free (real_path);
     return NULL;
   }
-  free (real_path);
+  g_autoptr (ImPidFile) file = g_new (ImPidFile, 1);
+  *file = (ImPidFile){.fd = fd, .path = real_path};
+  if (real_path && !check_content (fd, path, error)) {
+    g_clear_pointer (&file->path, free); /* so it stays */
+    return NULL;
+  }
+  if (write_number (fd))
+    return g_steal_pointer (&file);
+  im_set_errno (error, errno, "--pid-file: %s", path);
   return NULL;
 }
 

@@ -57,11 +57,14 @@ static bool
 check_free (const char *path, GError **error)
 {
   g_autoptr (GPtrArray) table = im_mount_table_read (error);
-  const ImMountEntry *there = table ? im_mount_table_at (table, path) : NULL;
-  if (there && g_str_equal (there->type, IM_FUSE_TYPE))
-    g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
-                 "mount point: %s is mounted there already", there->source);
-  return table && !(there && g_str_equal (there->type, IM_FUSE_TYPE));
+  if (!table)
+    return false;
+  const ImMountEntry *there = im_mount_table_at (table, path);
+  if (!there || !g_str_equal (there->type, IM_FUSE_TYPE))
+    return true;
+  g_set_error (error, IM_ERROR, IM_ERROR_USAGE,
+               "mount point: %s is mounted there already", there->source);
+  return false;
 }
 
 char *

@@ -5,13 +5,13 @@
 static bool
 has_further (ImBlock *block, const struct stat *st)
 {
-  ImFile *file = NULL;
-  for (unsigned i = 0; block->ops->further_file; i++) {
-    file = block->ops->further_file (block, i);
-    if (!file || im_file_shares_medium (file, st))
-      break;
-  }
-  return file != NULL;
+  ImFile *file;
+  if (!block->ops->further_file)
+    return false;
+  for (unsigned i = 0; (file = block->ops->further_file (block, i)); i++)
+    if (im_file_shares_medium (file, st))
+      return true;
+  return false;
 }
 
 const char *

@@ -3,6 +3,7 @@
 #include "job/extract.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "job/cancel.h"
 #include "job/progress.h"
 #include "job/target.h"
 
@@ -19,15 +20,6 @@ typedef struct {
   ImProgress progress;
   uint64_t holes;
 } Extraction;
-
-static bool
-check_cancelled (const Extraction *e, GError **error)
-{
-  if (!e->options->cancel || !atomic_load (e->options->cancel))
-    return true;
-  g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "interrupted");
-  return false;
-}
 
 /* *RET_DONE: bytes handed on, or 0 where a consumer failed, which says why itself. */
 static bool
@@ -58,7 +50,7 @@ pass_run (Extraction *e, uint64_t *offset, uint64_t end, bool zeros, bool *ret_m
   *ret_more = true;
   while (*offset < end && *ret_more) {
     uint64_t done;
-    if (!check_cancelled (e, error) ||
+    if (!im_check_cancelled (e->options->cancel, error) ||
         !pass_on (e, *offset, end - *offset, zeros, &done, error))
       return false;
     *ret_more = done > 0;
@@ -126,13 +118,11 @@ im_extract (ImBlock *block, const ImExtractOptions *options, ImExtracted *ret_ex
 {
   Extraction e = {.block = block, .options = options};
   g_autoptr (GPtrArray) digests = make_digests (options->digests, error);
-  g_autoptr (ImTarget) target =
-      digests ? im_target_open (&(ImTargetOptions){.path = options->path,
-                                                   .force = options->force,
-                                                   .size = block->size,
-                                                   .cancel = options->cancel},
-                                error)
-              : NULL;
+  const ImTargetOptions to = {.path = options->path,
+                              .force = options->force,
+                              .size = block->size,
+                              .cancel = options->cancel};
+  g_autoptr (ImTarget) target = digests ? im_target_open (&to, error) : NULL;
   e.ring = target ? start_ring (target, digests, error) : NULL;
   if (!e.ring)
     return false;

@@ -3,6 +3,7 @@
  * but one, and could not end that. */
 #include "job/stream.h"
 #include "base/error.h"
+#include "job/cancel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,15 +16,6 @@ enum { LOOK_EVERY_MS = 50 };
 
 #define FLAGS (O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
 
-static bool
-check_cancelled (const atomic_bool *cancel, GError **error)
-{
-  if (!cancel || !atomic_load (cancel))
-    return true;
-  g_set_error (error, IM_ERROR, IM_ERROR_USAGE, "interrupted");
-  return false;
-}
-
 int
 im_stream_open (const char *path, const atomic_bool *cancel, GError **error)
 {
@@ -35,7 +27,7 @@ im_stream_open (const char *path, const atomic_bool *cancel, GError **error)
       errno = ENXIO;
       break;
     }
-    if (!check_cancelled (cancel, error))
+    if (!im_check_cancelled (cancel, error))
       return -1;
     g_usleep (LOOK_EVERY_MS * 1000);
   }
@@ -63,7 +55,7 @@ im_stream_write (int fd, const uint8_t *data, uint64_t length, const atomic_bool
   while (length > 0) {
     ssize_t n = write (fd, data, length);
     if (n < 0 && errno == EAGAIN) {
-      if (!check_cancelled (cancel, error))
+      if (!im_check_cancelled (cancel, error))
         return false;
       poll (&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, LOOK_EVERY_MS);
       continue;

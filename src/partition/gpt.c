@@ -258,6 +258,17 @@ headers_differ (const ImGptHeader *a, const ImGptHeader *b)
          a->entry_size != b->entry_size || strcmp (a->disk_guid, b->disk_guid) != 0;
 }
 
+/* What COPY, where it can be believed, says of the place of OTHER. */
+static void
+warn_of_other_place (ImPartitionTable *table, const Copy *copy, const Copy *other)
+{
+  if (copy->header_good && other->present && copy->header.other_lba != other->lba)
+    im_table_warn (table,
+                   "GPT: the %s header says that the %s is at sector " U64
+                   ", and it is at " U64,
+                   copy->which, other->which, copy->header.other_lba, other->lba);
+}
+
 /* What of the pair is odd though each copy may be flawless in itself. */
 static void
 warn_of_pair (ImPartitionTable *table, const Pair *pair)
@@ -275,18 +286,8 @@ warn_of_pair (ImPartitionTable *table, const Pair *pair)
                    "GPT: the backup header is at sector " U64
                    ", not at the disk's last, " U64,
                    pair->backup.lba, last);
-  if (pair->primary.header_good && pair->backup.present &&
-      p->other_lba != pair->backup.lba)
-    im_table_warn (table,
-                   "GPT: the primary header says that the backup is at sector " U64
-                   ", and it is at " U64,
-                   p->other_lba, pair->backup.lba);
-  if (pair->backup.header_good && pair->primary.present &&
-      b->other_lba != pair->primary.lba)
-    im_table_warn (table,
-                   "GPT: the backup header says that the primary is at sector " U64
-                   ", and it is at " U64,
-                   b->other_lba, pair->primary.lba);
+  warn_of_other_place (table, &pair->primary, &pair->backup);
+  warn_of_other_place (table, &pair->backup, &pair->primary);
   if (copy_score (&pair->primary) == 4 && copy_score (&pair->backup) == 4 &&
       headers_differ (p, b))
     im_table_warn (table, "GPT: primary and backup differ: the primary is used");
